@@ -1,0 +1,133 @@
+"""What an administrator does from a shell: the first grants, taking them back, and adopting an identity to act with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from bot.directory import find_people, means_exactly
+from bot.errors import BadInput
+from bot.model import Grant, IdentityKind, Mode, Operator, SlackUser, TenantSettings
+from bot.ports import Reader
+
+Author = TypeVar("Author", contravariant=True)
+"""Who changes a table that gives power, in the store's own terms."""
+
+
+class Granting(Protocol[Author]):
+    """The part of the operators' store that a shell uses. Every change is audited in its own transaction."""
+
+    async def bind(
+        self, slack: SlackUser, *, account_id: str | None, upn: str | None, name: str | None, by: Author
+    ) -> Operator: ...
+
+    async def grant(
+        self, slack: SlackUser, role: str, *, reason: str, expires_at: datetime | None, emergency: bool, by: Author
+    ) -> Grant: ...
+
+    async def revoke(self, slack: SlackUser, role: str, *, reason: str, by: Author) -> int: ...
+
+
+class Deciding(Protocol[Author]):
+    """The part of the settings' store that a shell uses."""
+
+    async def current(self) -> TenantSettings: ...
+
+    async def change(self, settings: TenantSettings, *, reason: str, by: Author) -> TenantSettings: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Administration(Generic[Author]):
+    """Each method returns the sentence to print. Raises `BadInput` or `NotPossible`; then nothing was changed.
+
+    `directory` and `own_team` are asked only when needed, so that what needs neither Microsoft nor Slack works without.
+    """
+
+    operators: Granting[Author]
+    settings: Deciding[Author]
+    author: Author
+    directory: Callable[[], Awaitable[Reader]]
+    own_team: Callable[[], Awaitable[str]]
+    worker_client_id: str
+
+    async def grant(
+        self,
+        user: str,
+        role: str,
+        *,
+        account: str | None,
+        team: str | None,
+        until: datetime | None,
+        emergency: bool,
+        reason: str,
+    ) -> str:
+        """Grant *role* to a Slack user, binding them to the Entra account with that user name if one is given."""
+        slack = await self._slack_user(user, team)
+        name = user
+        bound = ""
+        if account:
+            person = await self._account(account)
+            name = person["displayName"] or account
+            await self.operators.bind(
+                slack, account_id=person["id"], upn=person["userPrincipalName"], name=name, by=self.author
+            )
+            bound = f" with the account {person['userPrincipalName']}"
+        await self.operators.grant(slack, role, reason=reason, expires_at=until, emergency=emergency, by=self.author)
+        ends = f" until {until:%Y-%m-%d %H:%M %Z}" if until else ""
+        sentence = f"{name} ({slack.user} of {slack.team}){bound} is now {role}{ends}."
+        return sentence if account else f"{sentence} Without an account they may look things up, not change them."
+
+    async def revoke(self, user: str, role: str, *, team: str | None, reason: str) -> str:
+        """Take *role* away, whatever scopes it was granted for."""
+        slack = await self._slack_user(user, team)
+        await self.operators.revoke(slack, role, reason=reason, by=self.author)
+        return f"{slack.user} is no longer {role}. This counts from the very next decision on."
+
+    async def adopt_service_account(self, upn: str, *, reason: str, emergency: bool) -> str:
+        """Let the bot act with an existing user whose password is in Key Vault."""
+        person = await self._account(upn)
+        return await self._adopt(
+            IdentityKind.SERVICE_ACCOUNT, person["id"], person["userPrincipalName"], reason=reason, emergency=emergency
+        )
+
+    async def adopt_application(self, *, reason: str, emergency: bool) -> str:
+        """Let the bot act with the application `LATCHKEY_WORKER_CLIENT_ID`, whose certificate is in Key Vault."""
+        if not self.worker_client_id:
+            raise BadInput("LATCHKEY_WORKER_CLIENT_ID is not set. Set it to the application's client id.")
+        directory = await self.directory()
+        query = {"$filter": f"appId eq '{self.worker_client_id}'", "$select": "id,displayName"}
+        found = await directory.collect("servicePrincipals", query=query)
+        if not found:
+            raise BadInput(f"The tenant has no application {self.worker_client_id}. Register it there first.")
+        return await self._adopt(
+            IdentityKind.APPLICATION, found[0]["id"], found[0]["displayName"], reason=reason, emergency=emergency
+        )
+
+    async def _adopt(self, kind: IdentityKind, id_: str, name: str, *, reason: str, emergency: bool) -> str:
+        before = await self.settings.current()
+        if before.mode is not Mode.NONE and not (emergency and reason):
+            raise BadInput(
+                f"Latchkey acts with {before.identity_name} already. A tenant admin switches it in Slack; from a shell "
+                "it takes --emergency and --reason."
+            )
+        after = replace(
+            before, mode=Mode.ADVANCED, auto_enable=True, identity_kind=kind, identity_id=id_, identity_name=name
+        )
+        await self.settings.change(after, reason=reason or "first set-up from a shell", by=self.author)
+        return f"Latchkey now acts with {name}. The management session opens by itself when an action needs it."
+
+    async def _slack_user(self, user: str, team: str | None) -> SlackUser:
+        if not (user[:1] in ("U", "W") and user.isalnum() and user.isupper()):
+            raise BadInput(
+                f"{user} is not a Slack user id such as U0123ABCD. Slack shows it under the person's profile."
+            )
+        return SlackUser(team or await self.own_team(), user)
+
+    async def _account(self, typed: str) -> dict[str, Any]:
+        directory = await self.directory()
+        found = await find_people(directory, typed)
+        if len(found) != 1 or not means_exactly(typed, found[0]):
+            raise BadInput(f"The tenant has no user {typed}. Give the whole user name, such as olive@contoso.com.")
+        return {"id": found[0].id, "userPrincipalName": found[0].upn, "displayName": found[0].name}

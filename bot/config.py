@@ -1,0 +1,150 @@
+"""The settings: read once from the environment or `.env` into a frozen value; a wrong one is a sentence naming it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bot.errors import ConfigurationError
+from bot.model import Secret
+
+
+class BotIdentity(StrEnum):
+    """Which one Azure credential the bot itself uses; nothing is probed."""
+
+    MANAGED = "managed"
+    WORKLOAD = "workload"
+    ENVIRONMENT = "environment"
+
+
+class Config(BaseSettings):
+    """Every setting, by its name without the prefix `LATCHKEY_`. `docs/configuration.md` says what each means."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LATCHKEY_", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    slack_bot_token: SecretStr = Field(default=SecretStr(""))
+    slack_app_token: SecretStr = Field(default=SecretStr(""))
+    slack_signing_secret: SecretStr = Field(default=SecretStr(""))
+    slack_api_url: str = "https://slack.com/api/"
+
+    tenant_id: str = ""
+    authority_host: str = "https://login.microsoftonline.com"
+    graph_url: str = "https://graph.microsoft.com/v1.0"
+    vault_url: str = ""
+    vault_verify_challenge: bool = True
+    extra_ca_file: Path | None = None
+    bot_identity: BotIdentity = BotIdentity.MANAGED
+
+    service_client_id: str = ""
+    service_client_secret: SecretStr = Field(default=SecretStr(""))
+    service_secret_name: str = "latchkey-service-account"  # noqa: S105 - the name of a secret, not its value
+    worker_client_id: str = ""
+    worker_certificate_name: str = "latchkey-worker-certificate"
+
+    database: Path = Path("var/latchkey.db")
+    audit_key_secret_name: str | None = None
+    audit_key_file: Path | None = None
+    support_contact: str = "your tenant administrators"
+    ticket_pattern: str | None = None
+    http_port: int | None = None
+    log_level: str = "INFO"
+    time_zone: str = "UTC"
+    sandbox_clock: str | None = None
+    sandbox_kill_at: str | None = None
+
+    @field_validator("slack_api_url", "authority_host", "graph_url", "vault_url", "sandbox_clock")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        if not value:
+            return value
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be an address like https://host[:port][/path]")
+        if parts.username or parts.password:
+            raise ValueError("must not hold a user name or password")
+        return value.rstrip("/")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _a_time_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError("must be a time zone name such as Europe/London") from error
+        return value
+
+    @field_validator("ticket_pattern")
+    @classmethod
+    def _a_pattern(cls, value: str | None) -> str | None:
+        if value:
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"is not a regular expression ({error})") from error
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _a_level(cls, value: str) -> str:
+        if value.upper() not in {"INFO", "WARNING", "ERROR"}:
+            # DEBUG of the SDKs prints payloads; there is no way to ask for it.
+            raise ValueError("must be INFO, WARNING or ERROR")
+        return value.upper()
+
+    @model_validator(mode="after")
+    def _the_sandbox_stays_on_this_machine(self) -> Self:
+        if self.sandbox_kill_at and not self.sandbox_clock:
+            raise ValueError("LATCHKEY_SANDBOX_KILL_AT: is for the sandbox only")
+        if self.sandbox_clock:
+            for name in ("slack_api_url", "authority_host", "graph_url", "vault_url", "sandbox_clock"):
+                if not _is_loopback(getattr(self, name)):
+                    raise ValueError(
+                        f"LATCHKEY_SANDBOX_CLOCK: is set, so LATCHKEY_{name.upper()} must be an address of this machine"
+                    )
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+    def secret(self, name: str) -> Secret:
+        """A secret setting as our own `Secret`."""
+        value: SecretStr = getattr(self, name)
+        return Secret(value.get_secret_value())
+
+    def need(self, *names: str) -> None:
+        """Raise `ConfigurationError` naming the first of these settings that is empty."""
+        for name in names:
+            value = getattr(self, name)
+            if not (value.get_secret_value() if isinstance(value, SecretStr) else value):
+                raise ConfigurationError(f"LATCHKEY_{name.upper()} is not set. Set it in the environment or in .env.")
+
+
+def _is_loopback(address: str | None) -> bool:
+    host = urlsplit(address or "").hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_config() -> Config:
+    """The settings of this process. Raises `ConfigurationError` naming the wrong setting, never showing its value."""
+    try:
+        return Config()
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        where = "".join(f"LATCHKEY_{str(part).upper()}: " for part in problem["loc"])
+        raise ConfigurationError(f"{where}{problem['msg'].removeprefix('Value error, ')}.") from None

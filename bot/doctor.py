@@ -1,0 +1,132 @@
+"""`latchkey doctor`: tries everything an installation needs, and says of each what it found and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+from bot import policy
+from bot.actions import catalogue
+from bot.directory_roles import names_of
+from bot.errors import LatchkeyError
+from bot.identities import directory_roles
+from bot.model import Identity, Mode, TenantSettings
+from bot.ports import Clock, Graph, Vault
+
+CLOCK_MAY_BE_OFF: Final = timedelta(minutes=1)
+"""Slack refuses, and so do we, signatures older than five minutes; one minute is where to start worrying."""
+
+PREMIUM: Final = {"AAD_PREMIUM": "P1", "AAD_PREMIUM_P2": "P2"}
+"""Service plans by which a tenant's Entra tier shows (Entra docs: *Product names and service plan identifiers*)."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one check found. `remedy` is empty when nothing needs to be done."""
+
+    what: str
+    found: str
+    remedy: str = ""
+
+    @property
+    def well(self) -> bool:
+        return not self.remedy
+
+
+class SlackProbe(Protocol):
+    """What Slack says of our token."""
+
+    async def look(self) -> tuple[str, Collection[str], datetime]:
+        """The workspace's name, the scopes granted to the token, and Slack's own time."""
+
+
+Check = Callable[[], Awaitable[Line]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """The checks, in the order in which one would put an installation right."""
+
+    clock: Clock
+    slack: SlackProbe
+    wanted_scopes: Collection[str]
+    vault: Vault
+    secret_name: str
+    bot_graph: Graph
+    settings: TenantSettings
+    service_graph: Callable[[], Graph]
+    verify_audit: Callable[[], Awaitable[str | None]]
+    """What is wrong with the audit trail, or None."""
+
+    async def examine(self) -> AsyncIterator[Line]:
+        """One line after another; a check that fails does not end the examination."""
+        checks: Mapping[str, Check] = {
+            "Slack": self._slack,
+            "Key Vault": self._vault,
+            "Bot identity": self._bot_identity,
+            "Entra licence": self._licence,
+            "Service identity": self._service_identity,
+            "Audit trail": self._audit_trail,
+        }
+        for what, check in checks.items():
+            try:
+                yield await check()
+            except LatchkeyError as error:
+                yield Line(what, "failed", str(error))
+
+    async def _slack(self) -> Line:
+        workspace, scopes, slack_time = await self.slack.look()
+        off = abs(self.clock.now() - slack_time)
+        if off > CLOCK_MAY_BE_OFF:
+            return Line("Slack", f"this machine's clock is off by {int(off.total_seconds())} s", "Set the clock (NTP).")
+        if missing := sorted(set(self.wanted_scopes) - set(scopes)):
+            remedy = f"Add {', '.join(missing)} to the app's scopes and install it to the workspace again."
+            return Line("Slack", f"connected to {workspace}, scopes missing", remedy)
+        return Line("Slack", f"connected to {workspace}, all scopes granted, clock right")
+
+    async def _vault(self) -> Line:
+        versions = await self.vault.versions(self.secret_name)
+        if not any(version.enabled for version in versions):
+            remedy = f"Store the service account's password as the secret {self.secret_name}."
+            return Line("Key Vault", f"reachable, but {self.secret_name} has no enabled version", remedy)
+        return Line("Key Vault", f"reachable, {self.secret_name} has {len(versions)} version(s)")
+
+    async def _bot_identity(self) -> Line:
+        organizations = await self.bot_graph.collect("organization", query={"$select": "displayName"})
+        name = organizations[0].get("displayName", "the tenant") if organizations else "the tenant"
+        return Line("Bot identity", f"reads the directory of {name}")
+
+    async def _licence(self) -> Line:
+        skus: list[dict[str, Any]] = await self.bot_graph.collect("subscribedSkus")
+        plans = {plan.get("servicePlanName") for sku in skus for plan in sku.get("servicePlans", ())}
+        tiers = sorted(tier for plan, tier in PREMIUM.items() if plan in plans)
+        if "P2" in tiers:
+            return Line("Entra licence", "P2: eligible roles of targets are seen")
+        tier = "P1" if tiers else "Free"
+        return Line("Entra licence", f"{tier}: there are no eligible roles to look at; last sign-in needs P1")
+
+    async def _service_identity(self) -> Line:
+        settings = self.settings
+        if settings.mode is not Mode.ADVANCED or not settings.identity_kind or not settings.identity_id:
+            return Line(
+                "Service identity", "not set up", "Run `latchkey adopt service-account NAME@DOMAIN` or `application`."
+            )
+        graph = self.service_graph()
+        identity = Identity(settings.identity_kind, settings.identity_id, settings.identity_name or "")
+        roles = await directory_roles(graph, identity)
+        identity = Identity(identity.kind, identity.id, identity.name, roles)
+        lacking = [action for action in catalogue().values() if not policy.check_identity(action, identity).ok]
+        if lacking:
+            names = ", ".join(action.name for action in lacking)
+            roles_needed = sorted({name for action in lacking for name in names_of(action.roles_for(identity)[:1])})
+            remedy = f"Assign {', '.join(roles_needed)} to it, or leave these actions out of the roles."
+            return Line("Service identity", f"{identity.name} signs in, but cannot: {names}", remedy)
+        return Line("Service identity", f"{identity.name} signs in and can do every action")
+
+    async def _audit_trail(self) -> Line:
+        wrong = await self.verify_audit()
+        if wrong:
+            return Line("Audit trail", "does not verify", wrong)
+        return Line("Audit trail", "verifies")

@@ -1,0 +1,166 @@
+"""One request's row on its way: how it is written, what is told of it, and how it comes to rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final, NoReturn
+from zoneinfo import ZoneInfo
+
+from bot import policy, story
+from bot.actions import catalogue
+from bot.actions._action import Action
+from bot.enquiries import Enquiries
+from bot.errors import BadInput, LatchkeyError, NotPossible
+from bot.model import AuditRecord, Person, Request, RequestState, Step, StepStatus
+from bot.ports import Clock, Forms, Operators, Requests, Reveals, Settings
+from bot.road import Passed, Point, unobserved
+from bot.session import Acting, ManagementSession
+
+A_PERSON_MAY_TAKE: Final = timedelta(minutes=30)
+"""How long a request waits for its requester before it expires."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What the runner works with."""
+
+    clock: Clock
+    requests: Requests
+    operators: Operators
+    settings: Settings
+    session: ManagementSession
+    forms: Forms
+    reveals: Reveals
+    enquiries: Enquiries
+    zone: ZoneInfo
+    ticket_pattern: str | None = None
+    passed: Passed = unobserved
+
+
+class Rests(Exception):
+    """The request has been brought to where it now rests: it is over, or waits for a person."""
+
+
+class Journey:
+    """A request under way. `request` is what its row holds, plus what the next `save` will write."""
+
+    def __init__(self, means: Means, request: Request) -> None:
+        self.means = means
+        self.request = request
+        self.notes: list[AuditRecord] = []
+        """Audit rows that go out with the next commit."""
+
+    @property
+    def action(self) -> Action:
+        """The action it is about. Raises `BadInput` for one that no longer exists."""
+        action = catalogue().get(self.request.action)
+        if action is None:
+            raise BadInput(f"There is no action `{self.request.action}` any more. `/m365 help` lists what there is.")
+        return action
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the time has come at which it must be looked at by itself."""
+        return self.request.due_at is not None and self.request.due_at <= self.means.clock.now()
+
+    @property
+    def form_is_open(self) -> bool:
+        """Whether its requester has a form of it before their eyes."""
+        return self.request.form is not None and self.request.started_at is None
+
+    @property
+    def done_words(self) -> str:
+        return self.action.done.format(target=self.request.target.name if self.request.target else "")
+
+    # --- acting ------------------------------------------------------------------------------------------------------
+
+    async def open_session(self) -> Acting:
+        """The right to act. An opening that this request waits for becomes part of its story."""
+
+        async def tell(steps: tuple[Step, ...]) -> None:
+            if not self.action.writes:
+                return
+            for step in steps:
+                self.request = self.request.with_step(step)
+            started = self.request.started_at or (None if self.request.form else self.means.clock.now())
+            await self.save(opened_session=True, started_at=started)
+
+        may_open = bool(self.request.answer.get("may_open"))
+        return await self.means.session.ensure(opened_for=self.request.id, tell=tell, may_open=may_open)
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def show(self, key: str, title: str, status: StepStatus = StepStatus.IN_PROGRESS) -> None:
+        """Begin the step *key* of the story; the one before it is thereby done. Told with the next commit."""
+        self._end_steps(StepStatus.DONE)
+        self.request = self.request.with_step(Step(key, title, status))
+
+    def _end_steps(self, status: StepStatus) -> None:
+        steps = tuple(
+            replace(step, status=status) if step.status is StepStatus.IN_PROGRESS else step
+            for step in self.request.steps
+        )
+        self.request = replace(self.request, steps=steps)
+
+    def record(self, kind: str, facts: Mapping[str, Any], attempt_id: str | None = None) -> AuditRecord:
+        """An audit row about this request."""
+        request = self.request
+        return AuditRecord(
+            kind,
+            operator_id=request.operator_id,
+            request_id=request.id,
+            attempt_id=attempt_id,
+            target_id=request.target.id if request.target else None,
+            session_generation=request.session_generation,
+            facts=facts,
+        )
+
+    async def save(self, *audit: AuditRecord, **changes: Any) -> None:
+        """One commit: the request with *changes*, the notes so far and *audit*, and what Slack should now say of it."""
+        request = replace(self.request, **changes)
+        notes, self.notes = [*self.notes, *audit], []
+        say = story.messages(request, self.means.clock.now())
+        self.request = await self.means.requests.save(request, audit=notes, say=say)
+
+    # --- coming to rest ----------------------------------------------------------------------------------------------
+
+    async def rest(
+        self, state: RequestState, sentence: str, *, wait: timedelta | None = None, **changes: Any
+    ) -> NoReturn:
+        """Bring the request to *state* and leave it there. *wait* is how long a person may take to answer."""
+        told_in_form = self.form_is_open
+        now = self.means.clock.now()
+        if state.final or state is RequestState.UNKNOWN:
+            changes = {"finished_at": now, "due_at": None, **changes}
+        if wait is not None:
+            changes["due_at"] = now + wait
+        self._end_steps(StepStatus.FAILED if state is RequestState.FAILED else StepStatus.DONE)
+        facts = {"action": self.request.action, "sentence": sentence}
+        await self.save(self.record(f"request.{state.value}", facts), state=state, sentence=sentence, **changes)
+        self.means.passed(Point.FINISHED)
+        if told_in_form and sentence:
+            await self.means.forms.tell(self.request, sentence, again=bool(self.request.answer.get("again")))
+        raise Rests
+
+    async def refuse(self, decision: policy.Decision, person: Person | None = None) -> NoReturn:
+        """End with a no: why, who can help instead, and the whole trace for whoever wants to see it."""
+        if person is not None:
+            self.request = replace(self.request, target=person.target)
+        ask = []
+        if helped_by := policy.who_helps(decision, self.request.command):
+            holders = await self.means.operators.who_may(helped_by)
+            ask = [holder.name for holder in holders if holder.name and holder.slack != self.request.slack]
+        zone = self.means.zone
+        trace = [[finding.ok, policy.words(finding, zone=zone)] for finding in decision.trace]
+        await self.rest(RequestState.REFUSED, policy.because(decision, ask, zone=zone), answer={"trace": trace})
+
+    async def fail(self, error: LatchkeyError) -> NoReturn:
+        """End with what went wrong, and *Try again* where that can help."""
+        again = not isinstance(error, BadInput | NotPossible)
+        await self.rest(RequestState.FAILED, str(error), answer={"again": True} if again else {})
+
+    async def ask_again(self, sentence: str, answer: Mapping[str, Any], **changes: Any) -> NoReturn:
+        """Wait for the requester to say whether to go on."""
+        await self.rest(RequestState.AWAITING_CONFIRMATION, sentence, wait=A_PERSON_MAY_TAKE, answer=answer, **changes)

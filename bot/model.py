@@ -1,0 +1,675 @@
+"""The nouns: operators, targets, plans, sessions, requests, and how each is written as JSON.
+
+Values only. Nothing here reads a clock, touches a file or awaits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, NoReturn
+
+JSON = Any
+"""A JSON value: None, bool, int, float, str, or lists and dicts of them."""
+
+
+# --- Secrets --------------------------------------------------------------------------------------------------------
+
+
+class Secret:
+    """A value that must never be seen by accident.
+
+    `repr`, `str` and formatting show dots; it refuses to be pickled, copied into JSON or compared by value. `reveal()`
+    is called in three places only: a sign-in, the filling of a call, and the reveal modal.
+    """
+
+    __slots__ = ("__value",)
+
+    def __init__(self, value: str) -> None:
+        self.__value = value
+
+    def reveal(self) -> str:
+        """The value itself."""
+        return self.__value
+
+    def __repr__(self) -> str:
+        return "Secret(•••)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not to be pickled or copied")
+
+
+# --- People and their rights ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SlackUser:
+    """Somebody in Slack: the team (or enterprise) id the person belongs to, and the user id. Never an e-mail."""
+
+    team: str
+    user: str
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A person who asks the bot to do something: a Slack user bound by a record to an Entra account.
+
+    `account_id` is the Entra object id, None until an account is bound: such an operator may read, not write.
+    `upn` and `name` are what was known when the record was made, for display only.
+    """
+
+    id: str
+    slack: SlackUser
+    account_id: str | None = None
+    upn: str | None = None
+    name: str | None = None
+    suspended: bool = False
+
+
+class ScopeOp(StrEnum):
+    """How a scope's conditions combine, and what a leaf asks."""
+
+    ALL = "all"
+    ANY = "any"
+    NOT = "not"
+    ATTRIBUTE = "attribute"
+    GROUP = "group"
+
+
+@dataclass(frozen=True)
+class ScopeRule:
+    """A tree over the target: `ALL`/`ANY`/`NOT` hold `parts`; `ATTRIBUTE` compares one Graph attribute, ignoring case,
+    with any of `values`; `GROUP` asks for transitive membership in the group id `values[0]`."""
+
+    op: ScopeOp
+    parts: tuple[ScopeRule, ...] = ()
+    attribute: str = ""
+    values: tuple[str, ...] = ()
+
+    def to_json(self) -> JSON:
+        match self.op:
+            case ScopeOp.ALL | ScopeOp.ANY | ScopeOp.NOT:
+                return {self.op.value: [part.to_json() for part in self.parts]}
+            case ScopeOp.ATTRIBUTE:
+                return {"attribute": self.attribute, "in": list(self.values)}
+            case ScopeOp.GROUP:
+                return {"group": self.values[0]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ScopeRule:
+        """The rule written by `to_json`. Raises ValueError for anything else."""
+        match data:
+            case {"attribute": str(attribute), "in": [*values]} if len(data) == 2:
+                return cls(ScopeOp.ATTRIBUTE, attribute=attribute, values=tuple(map(str, values)))
+            case {"group": str(group)} if len(data) == 1:
+                return cls(ScopeOp.GROUP, values=(group,))
+        if len(data) == 1:
+            ((op, parts),) = data.items()
+            if op in {"all", "any", "not"} and isinstance(parts, list):
+                return cls(ScopeOp(op), parts=tuple(cls.from_json(part) for part in parts))
+        raise ValueError("a scope rule is {all|any|not: [...]}, {attribute, in} or {group}")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which targets a grant covers. A grant without a scope covers every target that is not protected."""
+
+    id: str
+    name: str
+    rule: ScopeRule
+
+
+@dataclass(frozen=True)
+class Grant:
+    """An operator's role, where it counts and until when. `pattern` is the role's command pattern that matched."""
+
+    id: str
+    role: str
+    scope: Scope | None = None
+    expires_at: datetime | None = None
+    pattern: str | None = None
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What the one indexed read knows about a person and a command: who it is, and every grant whose role holds it.
+
+    Expired grants are included (a refusal says *your grant ended on ...*), revoked ones are not. `other_roles` are
+    current roles of theirs that do not hold the command.
+    """
+
+    operator: Operator | None
+    grants: tuple[Grant, ...] = ()
+    other_roles: tuple[str, ...] = ()
+
+
+# --- Targets --------------------------------------------------------------------------------------------------------
+
+
+class TargetKind(StrEnum):
+    NONE = "none"
+    USER = "user"
+    GROUP = "group"
+    LICENSE = "license"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The thing an action is done to, by the id that does not change. `name` and `detail` are for people to read."""
+
+    kind: TargetKind
+    id: str
+    name: str
+    detail: str = ""
+
+    def to_json(self) -> JSON:
+        return {"kind": self.kind.value, "id": self.id, "name": self.name, "detail": self.detail}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Target:
+        return cls(TargetKind(data["kind"]), data["id"], data["name"], data.get("detail", ""))
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user of the tenant as it is now, as far as deciding, planning and showing need it.
+
+    `attributes` holds the plain string attributes a scope may ask about, by Graph's names: empty in the tenant is "",
+    a name that is missing was not read. `groups` are the ids of all transitive groups. `directory_roles` are role
+    template ids (or custom role definition ids), active and eligible.
+    """
+
+    id: str
+    upn: str
+    name: str
+    department: str | None = None
+    title: str | None = None
+    office: str | None = None
+    manager: str | None = None
+    last_sign_in: datetime | None = None
+    enabled: bool = True
+    synced: bool = False
+    guest: bool = False
+    usage_location: str | None = None
+    password_changed_at: str | None = None
+    sessions_valid_from: str | None = None
+    licenses: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    groups: frozenset[str] = frozenset()
+    directory_roles: frozenset[str] = frozenset()
+    in_role_assignable_group: bool = False
+    in_restricted_unit: bool = False
+    eligibility_unknown: bool = False
+    """The tenant's licence has no eligible assignments (Graph answers with its licence error); noted in the trace."""
+    guarded: bool = False
+    """Groups, roles and units were read. Where they were not, their being empty means nothing and no write is allowed."""
+
+    @property
+    def target(self) -> Target:
+        return Target(TargetKind.USER, self.id, self.name, self.upn)
+
+    @property
+    def label(self) -> str:
+        """The person as a button names them: *Adele Vance, Sales*."""
+        return f"{self.name}, {self.department}" if self.department else f"{self.name} ({self.upn})"
+
+
+# --- Plans ----------------------------------------------------------------------------------------------------------
+
+
+class Generated(StrEnum):
+    """A value made by the runner at the last moment and never stored; in a call's body it is `{"$generated": ...}`."""
+
+    PASSWORD = "password"  # noqa: S105 - the name of a kind, not a password
+
+    @property
+    def marker(self) -> JSON:
+        return {"$generated": self.value}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of a plan in words: what, and how it is before and after."""
+
+    what: str
+    before: str | None
+    after: str
+
+
+class Repeat(StrEnum):
+    """What sending a call twice would do, which decides how an unknown outcome is treated."""
+
+    SAFE = "safe"
+    """Sets a state; once read-back shows it is not there, sending it again is right."""
+    ONE_SHOT = "one-shot"
+    """Each sending is a new effect (a generated password, revoked sessions); never sent twice by itself."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request to Graph that would change something, not yet sent.
+
+    `path` holds raw segments; the client encodes each with nothing safe. `body` is JSON and may hold a
+    `Generated` marker. `reveals` names the answer's field that is a secret for the requester (a temporary access pass).
+    `poll` means that 202 with a `Location` is followed to its end. `advice` is the sentence to add when Graph refuses
+    the call: what that usually means here and where to go instead.
+    """
+
+    method: str
+    path: tuple[str, ...]
+    body: JSON = None
+    repeat: Repeat = Repeat.SAFE
+    reveals: str | None = None
+    poll: bool = False
+    advice: str = ""
+
+    @property
+    def generates(self) -> Generated | None:
+        return _find_marker(self.body)
+
+    def to_json(self) -> JSON:
+        return {
+            "method": self.method,
+            "path": list(self.path),
+            "body": self.body,
+            "repeat": self.repeat.value,
+            "reveals": self.reveals,
+            "poll": self.poll,
+            "advice": self.advice,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Call:
+        return cls(
+            data["method"],
+            tuple(data["path"]),
+            data["body"],
+            Repeat(data["repeat"]),
+            data["reveals"],
+            data["poll"],
+            data["advice"],
+        )
+
+
+def _find_marker(value: JSON) -> Generated | None:
+    if isinstance(value, dict):
+        if set(value) == {"$generated"}:
+            return Generated(value["$generated"])
+        value = list(value.values())
+    if isinstance(value, list):
+        return next((found for part in value if (found := _find_marker(part))), None)
+    return None
+
+
+class Expect(StrEnum):
+    """What read-back looks for at a pointer of Graph's answer."""
+
+    EQUALS = "equals"
+    DIFFERS = "differs"
+    CONTAINS = "contains"
+    LACKS = "lacks"
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """How to see in the tenant that a plan has taken effect.
+
+    `pointer` is a path of keys joined by `/`; a list on the way stands for the values found in each of its items.
+    `DIFFERS` is for witnesses that move with each write (`lastPasswordChangeDateTime`): `value` is what it was before.
+    """
+
+    path: tuple[str, ...]
+    pointer: str
+    expect: Expect
+    value: JSON
+    query: tuple[tuple[str, str], ...] = ()
+    method: str = "GET"
+    body: JSON = None
+
+    def holds(self, answer: JSON) -> bool:
+        """Whether *answer* shows the effect."""
+        found = [answer]
+        for key in self.pointer.split("/"):
+            found = [item[key] for item in _flat(found) if isinstance(item, dict) and key in item]
+        values = list(_flat(found))
+        match self.expect:
+            case Expect.EQUALS:
+                return values == [self.value]
+            case Expect.DIFFERS:
+                return bool(values) and values != [self.value]
+            case Expect.CONTAINS:
+                return self.value in values
+            case Expect.LACKS:
+                return self.value not in values
+
+    def to_json(self) -> JSON:
+        return {
+            "method": self.method,
+            "path": list(self.path),
+            "query": [list(pair) for pair in self.query],
+            "body": self.body,
+            "pointer": self.pointer,
+            "expect": self.expect.value,
+            "value": self.value,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ReadBack:
+        return cls(
+            path=tuple(data["path"]),
+            pointer=data["pointer"],
+            expect=Expect(data["expect"]),
+            value=data["value"],
+            query=tuple((key, value) for key, value in data["query"]),
+            method=data["method"],
+            body=data["body"],
+        )
+
+
+def _flat(values: list[JSON]) -> list[JSON]:
+    return [item for value in values for item in (value if isinstance(value, list) else [value])]
+
+
+@dataclass(frozen=True)
+class Undo:
+    """The action that takes a plan back, with its inputs. It is a new request on the same target, decided and planned
+    like any other, under the rights of whoever asks for it."""
+
+    action: str
+    inputs: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an action would do: a value that compares, survives JSON, can wait for a person, and is audited as it is.
+
+    A plan without calls says that the tenant already is as wished. `undo` is what would take it back, None if nothing
+    can. `notes` are warnings to read before confirming.
+    """
+
+    changes: tuple[Change, ...]
+    calls: tuple[Call, ...]
+    read_back: ReadBack | None = None
+    undo: Undo | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> JSON:
+        return {
+            "changes": [[change.what, change.before, change.after] for change in self.changes],
+            "calls": [call.to_json() for call in self.calls],
+            "read_back": self.read_back.to_json() if self.read_back else None,
+            "undo": [self.undo.action, dict(self.undo.inputs)] if self.undo else None,
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        return cls(
+            changes=tuple(Change(*change) for change in data["changes"]),
+            calls=tuple(map(Call.from_json, data["calls"])),
+            read_back=ReadBack.from_json(data["read_back"]) if data["read_back"] else None,
+            undo=Undo(*data["undo"]) if data["undo"] else None,
+            notes=tuple(data["notes"]),
+        )
+
+
+def digest(*, action: str, target_id: str, inputs: Mapping[str, JSON], mode: str, identity_id: str, plan: Plan) -> str:
+    """The plan digest: SHA-256, in hex, of the canonical JSON of everything that a confirmation or approval is about.
+
+    Generated secrets stand in it by their marker; requester, times, reason and row ids are left out, so that the same
+    wish about the same tenant has the same digest.
+    """
+    document = {
+        "v": 1,
+        "action": action,
+        "target": target_id,
+        "inputs": dict(inputs),
+        "mode": mode,
+        "identity": identity_id,
+        "plan": plan.to_json(),
+    }
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+# --- The management session -----------------------------------------------------------------------------------------
+
+
+class Mode(StrEnum):
+    """Whose authority a management session borrows."""
+
+    NONE = "none"
+    DEFAULT = "default"
+    ADVANCED = "advanced"
+
+
+class SessionState(StrEnum):
+    OFF = "off"
+    ENABLING = "enabling"
+    ON = "on"
+    SWITCHING = "switching"
+    DEGRADED = "degraded"
+
+
+class IdentityKind(StrEnum):
+    """What kind of service identity acts (design: three kinds, one Protocol)."""
+
+    SERVICE_ACCOUNT = "service-account"
+    APPLICATION = "application"
+    MANAGED_IDENTITY = "managed-identity"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who acts towards Microsoft: its object id, a name to show, and the directory role template ids it holds."""
+
+    kind: IdentityKind
+    id: str
+    name: str
+    roles: frozenset[str] = frozenset()
+
+    @property
+    def delegated(self) -> bool:
+        """Whether it signs in as a user (some Graph actions have no application permission)."""
+        return self.kind is IdentityKind.SERVICE_ACCOUNT
+
+
+@dataclass(frozen=True)
+class Session:
+    """A management session as people and policy see it. Times are UTC; tokens are not part of it."""
+
+    generation: int
+    mode: Mode
+    state: SessionState
+    identity: Identity | None = None
+    opened_at: datetime | None = None
+    idle_until: datetime | None = None
+    absolute_until: datetime | None = None
+    opened_for: str | None = None
+    why: str | None = None
+    """A sentence: why it is degraded, or why it ended."""
+
+    @property
+    def on_until(self) -> datetime | None:
+        """When it ends by itself if nothing more happens."""
+        ends = [end for end in (self.idle_until, self.absolute_until) if end]
+        return min(ends) if ends else None
+
+
+# --- Requests -------------------------------------------------------------------------------------------------------
+
+
+class RequestState(StrEnum):
+    RECEIVED = "received"
+    DECIDED = "decided"
+    AWAITING_CONFIRMATION = "awaiting_confirmation"
+    AWAITING_APPROVAL = "awaiting_approval"
+    READY = "ready"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+
+    @property
+    def final(self) -> bool:
+        return self in _FINAL
+
+
+_FINAL: Final = frozenset(
+    {
+        RequestState.DONE,
+        RequestState.FAILED,
+        RequestState.REFUSED,
+        RequestState.EXPIRED,
+        RequestState.WITHDRAWN,
+    }
+)
+
+
+class StepStatus(StrEnum):
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a request's story, as the thread shows it. `key` names it so that it can be rewritten in place."""
+
+    key: str
+    title: str
+    status: StepStatus
+    detail: str = ""
+
+    def to_json(self) -> JSON:
+        return [self.key, self.title, self.status.value, self.detail]
+
+    @classmethod
+    def from_json(cls, data: list[Any]) -> Step:
+        return cls(data[0], data[1], StepStatus(data[2]), data[3])
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a request was made: the Slack channel, and what the first answer needs.
+
+    `trigger` is Slack's short-lived right to open a modal and lives in memory only, never in a row.
+    """
+
+    channel: str
+    surface: str = "command"
+    """`command`, `button`, `home`."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """An operator's wish and all that has become of it. The row behind it changes only by compare-and-set on `version`.
+
+    `command` is what roles are matched with (`/m365 reset-password`), `action` the catalogue name or a built-in such as
+    `help`. `typed` is the target as typed until it is resolved into `target`. `inputs` are plain JSON values by name.
+    `form` is the id of the open Slack view that belongs to it. `repeat_of` is the earlier request about the same target
+    that the operator was told of and chose to go on after. `answer` is what a finished request says, by view data.
+    """
+
+    id: str
+    operator_id: str | None
+    slack: SlackUser
+    command: str
+    action: str
+    origin: Origin
+    created_at: datetime
+    state: RequestState = RequestState.RECEIVED
+    version: int = 0
+    typed: str = ""
+    target: Target | None = None
+    inputs: Mapping[str, JSON] = field(default_factory=dict)
+    reason: str = ""
+    verified: str = ""
+    ticket: str = ""
+    preview: bool = False
+    form: str | None = None
+    plan: Plan | None = None
+    digest: str | None = None
+    session_generation: int | None = None
+    mode: Mode | None = None
+    identity_id: str | None = None
+    undo_of: str | None = None
+    repeat_of: str | None = None
+    steps: tuple[Step, ...] = ()
+    sentence: str = ""
+    """What happened or is awaited, in one sentence."""
+    answer: Mapping[str, JSON] = field(default_factory=dict)
+    due_at: datetime | None = None
+    """When the worker must look at it again by itself (expiry, a second read-back, an unused reveal)."""
+    opened_session: bool = False
+    """The session was off and this request waited for its opening: its card has a bar and its thread the steps."""
+    started_at: datetime | None = None
+    """When everything needed to run was agreed: from then on its story belongs in the channel."""
+    finished_at: datetime | None = None
+
+    def with_step(self, step: Step) -> Request:
+        """The request with *step* added, or put in place of the one with the same key."""
+        kept = [step if old.key == step.key else old for old in self.steps]
+        if step not in kept:
+            kept.append(step)
+        return replace(self, steps=tuple(kept))
+
+
+# --- Settings -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TenantSettings:
+    """What tenant admins decide, versioned in SQLite. Durations are minutes.
+
+    `identity_*` name the service identity of Advanced mode: a user's object id and UPN, or a service principal's object
+    id and a name. `work_channels` empty means any internal channel the bot is in.
+    """
+
+    version: int = 0
+    mode: Mode = Mode.NONE
+    auto_enable: bool = True
+    identity_kind: IdentityKind | None = None
+    identity_id: str | None = None
+    identity_name: str | None = None
+    verification_required: bool = True
+    reason_required: bool = True
+    work_channels: tuple[str, ...] = ()
+    never_touch_group: str | None = None
+    ask_first_group: str | None = None
+    idle_minutes: int = 30
+    absolute_minutes: int = 480
+
+
+# --- Audit ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """One row of the audit trail before it is chained.
+
+    `kind` is dotted (`request.decided`, `attempt.started`, `attempt.finished`, `session.opened`, `grant.created`).
+    `attempt_id` joins the two rows of an attempt and is the `client-request-id` sent to Microsoft. `facts` is JSON and
+    never holds a secret.
+    """
+
+    kind: str
+    operator_id: str | None = None
+    request_id: str | None = None
+    attempt_id: str | None = None
+    target_id: str | None = None
+    session_generation: int | None = None
+    facts: Mapping[str, JSON] = field(default_factory=dict)

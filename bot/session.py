@@ -1,0 +1,357 @@
+"""The management session: opened once for everybody who waits, ended by idleness, by its limit or by a person."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from bot.errors import LatchkeyError, NotPossible, SessionEnded
+from bot.identities import ServiceIdentity, called, directory_roles
+from bot.model import (
+    JSON,
+    AuditRecord,
+    Identity,
+    Mode,
+    Session,
+    SessionState,
+    Step,
+    StepStatus,
+    TenantSettings,
+)
+from bot.ports import Clock, Graph, SessionLog, Settings, Tenant, Token
+
+log = logging.getLogger(__name__)
+
+RENEW_BEFORE = timedelta(minutes=5)
+"""A token with less than this left is not used for another call (MSAL treats it as expired, too)."""
+
+EXTENSION = timedelta(hours=2)
+"""How far *extend* moves the idle end; the absolute limit stays."""
+
+
+class Event(StrEnum):
+    """What can happen to a management session."""
+
+    ENABLE = "enable"
+    OPENED = "opened"
+    FAILED = "failed"
+    ENDED = "ended"
+    LOST = "lost"
+    SWITCH = "switch"
+    SWITCHED = "switched"
+
+
+_NEXT: Mapping[tuple[SessionState, Event], SessionState] = {
+    (SessionState.OFF, Event.ENABLE): SessionState.ENABLING,
+    (SessionState.OFF, Event.SWITCH): SessionState.SWITCHING,
+    (SessionState.ENABLING, Event.OPENED): SessionState.ON,
+    (SessionState.ENABLING, Event.FAILED): SessionState.DEGRADED,
+    (SessionState.ENABLING, Event.ENDED): SessionState.OFF,
+    (SessionState.ON, Event.ENDED): SessionState.OFF,
+    (SessionState.ON, Event.LOST): SessionState.DEGRADED,
+    (SessionState.ON, Event.SWITCH): SessionState.SWITCHING,
+    (SessionState.DEGRADED, Event.ENABLE): SessionState.ENABLING,
+    (SessionState.DEGRADED, Event.ENDED): SessionState.OFF,
+    (SessionState.DEGRADED, Event.SWITCH): SessionState.SWITCHING,
+    (SessionState.SWITCHING, Event.SWITCHED): SessionState.OFF,
+    (SessionState.SWITCHING, Event.FAILED): SessionState.DEGRADED,
+}
+
+
+def next_state(state: SessionState, event: Event) -> SessionState | None:
+    """The state after *event*, or None where the event means nothing.
+
+    off → enabling → on → off; a failed opening is degraded, from which the next request tries afresh.
+    """
+    return _NEXT.get((state, event))
+
+
+class SessionOff(LatchkeyError):
+    """The session is off and may not be opened without a person saying so (auto-enable is off)."""
+
+
+Tell = Callable[[tuple[Step, ...]], Awaitable[None]]
+"""Told of the steps of an opening so far, each time they change."""
+
+
+@dataclass(frozen=True)
+class Acting:
+    """The right to act through a session: worthless once its generation has passed."""
+
+    session: Session
+    identity: Identity
+    graph: Graph
+
+
+class _Opening:
+    """One opening under way, followed by everybody who waits for it."""
+
+    def __init__(self, run: Callable[[_Opening], Coroutine[None, None, Acting]]) -> None:
+        self.steps: tuple[Step, ...] = ()
+        self._changed = asyncio.Event()
+        self.task = asyncio.create_task(run(self))
+        self.task.add_done_callback(lambda _: self._announce())
+
+    def show(self, key: str, title: str, status: StepStatus = StepStatus.IN_PROGRESS) -> None:
+        """Begin the step *key*; the one before it is thereby done."""
+        self._end_step(StepStatus.DONE)
+        self.steps = (*self.steps, Step(f"session:{key}", title, status))
+        self._announce()
+
+    def fail(self) -> None:
+        """The step under way is where it failed."""
+        self._end_step(StepStatus.FAILED)
+
+    def _end_step(self, status: StepStatus) -> None:
+        self.steps = tuple(
+            replace(step, status=status) if step.status is StepStatus.IN_PROGRESS else step for step in self.steps
+        )
+
+    def _announce(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def follow(self, tell: Tell) -> Acting:
+        """Wait for the end, telling of each change; slow listeners miss states in between, never the last."""
+        told: tuple[Step, ...] = ()
+        while True:
+            changed, steps, ended = self._changed, self.steps, self.task.done()
+            if steps != told:
+                await tell(steps)
+                told = steps
+            elif ended:
+                return self.task.result()
+            else:
+                await changed.wait()
+
+
+class _Tokens:
+    """The token of one generation, renewed by a new sign-in when it nears its end."""
+
+    def __init__(self, owner: ManagementSession, generation: int, identity: ServiceIdentity, token: Token) -> None:
+        self._owner = owner
+        self._generation = generation
+        self._identity = identity
+        self._token = token
+        self._renewing = asyncio.Lock()
+
+    async def token(self) -> Token:
+        self._owner.check(self._generation)
+        if self._token.expires_at - self._owner.clock.now() < RENEW_BEFORE:
+            return await self.fresh_token(self._token)
+        return self._token
+
+    async def fresh_token(self, refused: Token, claims: str | None = None) -> Token:
+        async with self._renewing:
+            if self._token is refused:
+                self._token = await self._identity.sign_in(_quietly, claims=claims)
+        self._owner.check(self._generation)
+        return self._token
+
+
+def _quietly(key: str, title: str) -> None:
+    """A renewal in the middle of a session is nobody's news."""
+
+
+class ManagementSession:
+    """The one Advanced session of the tenant.
+
+    `current` is what people see. `ensure` gives the right to act, opening the session if it may. All who ask while it
+    opens share that one opening, its steps and its failure; after a failure the next one tries afresh.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        settings: Settings,
+        sessions: SessionLog,
+        identity_of: Callable[[TenantSettings], ServiceIdentity],
+        tenant: Tenant,
+        zone: ZoneInfo,
+    ) -> None:
+        self.clock = clock
+        self._settings = settings
+        self._sessions = sessions
+        self._identity_of = identity_of
+        self._tenant = tenant
+        self._zone = zone
+        self._session = Session(generation=0, mode=Mode.NONE, state=SessionState.OFF)
+        self._live: int | None = None
+        self._acting: Acting | None = None
+        self._opening: _Opening | None = None
+        self._idle = timedelta()
+        self._ender: asyncio.Task[None] | None = None
+        self._listeners: list[Callable[[Session], None]] = []
+
+    async def start(self) -> None:
+        """Take up the count of generations. A session that was on when the process died is off: its token is gone."""
+        settings = await self._settings.current()
+        last = await self._sessions.last()
+        self._session = replace(last or self._session, mode=settings.mode)
+        if last and last.state is not SessionState.OFF:
+            await self._finish("The bot was restarted.", by=None)
+
+    async def close(self) -> None:
+        """Stop the timer and an opening under way, and forget the token."""
+        tasks = [task for task in (self._ender, self._opening and self._opening.task) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._live = self._acting = None
+
+    @property
+    def current(self) -> Session:
+        """The session as people see it."""
+        return self._session
+
+    def on_change(self, listener: Callable[[Session], None]) -> None:
+        """Call *listener* after every change of state."""
+        self._listeners.append(listener)
+
+    def check(self, generation: int) -> None:
+        """Raise `SessionEnded` unless *generation* is the one that is on, or being opened, now."""
+        if self._live != generation:
+            raise SessionEnded(
+                "The management session this began under has ended. Try again: a new one opens by itself."
+            )
+
+    def acting(self) -> Acting | None:
+        """The right to act if the session is on; opens nothing."""
+        return self._acting
+
+    async def ensure(self, *, opened_for: str, tell: Tell, may_open: bool = False) -> Acting:
+        """The right to act.
+
+        If the session is off it is opened when auto-enable is on or *may_open* says that a person asked for it;
+        *tell* hears the steps. Raises `SessionOff`, `NotPossible` (not set up), or what made the opening fail:
+        `SignInFailed`, `VaultProblem`, `GraphProblem`.
+        """
+        if self._acting is None and self._opening is None:
+            settings = await self._settings.current()
+            if not (settings.auto_enable or may_open):
+                raise SessionOff("The management session is off. Open it to go on.")
+            if self._acting is None and self._opening is None:  # nobody else began it while we read the settings
+                self._opening = _Opening(lambda opening: self._open(opening, settings, opened_for))
+        if self._opening is not None:
+            return await self._opening.follow(tell)
+        self._touch()
+        return self._acting or await self.ensure(opened_for=opened_for, tell=tell, may_open=may_open)
+
+    async def _open(self, opening: _Opening, settings: TenantSettings, opened_for: str) -> Acting:
+        generation = self._live = self._session.generation + 1
+        try:
+            identity = _identity_to_use(settings)
+            self._move(Event.ENABLE, mode=settings.mode, why=None)
+            opening.show("opening", f"Management session was off: opening it with {called(identity)}")
+            acts = self._identity_of(settings)
+            token = await acts.sign_in(opening.show)
+            graph = self._tenant.graph(_Tokens(self, generation, acts, token))
+            identity = replace(identity, roles=await directory_roles(graph, identity))
+            now = self.clock.now()
+            session = Session(
+                generation=generation,
+                mode=settings.mode,
+                state=SessionState.ON,
+                identity=identity,
+                opened_at=now,
+                idle_until=now + timedelta(minutes=settings.idle_minutes),
+                absolute_until=now + timedelta(minutes=settings.absolute_minutes),
+                opened_for=opened_for,
+            )
+            await self._sessions.save(session, _record("session.opened", session, {"for": opened_for}))
+            self.check(generation)
+        except LatchkeyError as error:
+            opening.fail()
+            self._move(Event.FAILED, why=str(error))
+            failure = _record("session.failed", self._session, {"for": opened_for, "why": str(error)})
+            await self._sessions.save(self._session, failure)
+            raise
+        else:
+            self._idle = timedelta(minutes=settings.idle_minutes)
+            self._acting = Acting(session, identity, graph)
+            self._move(Event.OPENED, **vars(session))
+            self._ender = asyncio.create_task(self._end_in_time())
+            opening.show("on", f"Management session on until {self.clock_time(session.on_until)}", StepStatus.DONE)
+            return self._acting
+        finally:
+            self._opening = None
+            if self._acting is None:
+                self._live = None
+
+    async def extend(self, *, by: str) -> Session:
+        """Move the idle end, never past the absolute limit. *by* is an operator's id. Raises `NotPossible` when off."""
+        if self._acting is None:
+            raise NotPossible(
+                "The management session is off, so there is nothing to extend. `/m365-session on` opens it."
+            )
+        self._touch(EXTENSION)
+        await self._sessions.save(self._session, _record("session.extended", self._session, {}, by))
+        return self._session
+
+    async def end(self, *, by: str) -> Session:
+        """End the session and forget its token. *by* is the operator's id. Ending an ended session changes nothing."""
+        if self._session.state in {SessionState.ON, SessionState.DEGRADED, SessionState.ENABLING}:
+            await self._finish("It was turned off.", by=by)
+        return self._session
+
+    def clock_time(self, when: datetime | None) -> str:
+        """A time of day for a sentence, in the tenant's time zone; with the date when that is not today."""
+        if when is None:
+            return "further notice"
+        local, today = when.astimezone(self._zone), self.clock.now().astimezone(self._zone)
+        return f"{local:%H:%M}" if local.date() == today.date() else f"{local:%H:%M on %d %B}"
+
+    def _touch(self, idle: timedelta | None = None) -> None:
+        limit = self._session.absolute_until
+        wanted = self.clock.now() + (idle or self._idle)
+        # Working does not take back what *extend* gave.
+        wanted = max(wanted, self._session.idle_until or wanted)
+        self._session = replace(self._session, idle_until=min(wanted, limit) if limit else wanted)
+
+    async def _end_in_time(self) -> None:
+        while (end := self._session.on_until) and self.clock.now() < end:
+            await self.clock.sleep_until(end)
+        at_limit = self._session.absolute_until and self.clock.now() >= self._session.absolute_until
+        self._ender = None
+        await self._finish("It reached its time limit." if at_limit else "Nobody used it for a while.", by=None)
+
+    async def _finish(self, why: str, *, by: str | None) -> None:
+        self._live = self._acting = None
+        if self._ender:
+            self._ender.cancel()
+            self._ender = None
+        self._move(
+            Event.ENDED,
+            generation=self._session.generation + 1,
+            why=why,
+            idle_until=None,
+            absolute_until=None,
+        )
+        await self._sessions.save(self._session, _record("session.ended", self._session, {"why": why}, by))
+
+    def _move(self, event: Event, **changes: Any) -> None:
+        state = next_state(self._session.state, event)
+        if state is None:  # the event means nothing here: an opening that failed because it was turned off, say
+            return
+        self._session = replace(self._session, **{**changes, "state": state})
+        log.info("session", extra={"state": state.value, "generation": self._session.generation})
+        for listener in self._listeners:
+            listener(self._session)
+
+
+def _identity_to_use(settings: TenantSettings) -> Identity:
+    if settings.mode is not Mode.ADVANCED or settings.identity_kind is None or not settings.identity_id:
+        raise NotPossible("Latchkey is not set up yet: it has no account to act with. A tenant admin can set it up.")
+    return Identity(settings.identity_kind, settings.identity_id, settings.identity_name or "")
+
+
+def _record(kind: str, session: Session, facts: Mapping[str, JSON], by: str | None = None) -> AuditRecord:
+    about = {"mode": session.mode.value, "identity": session.identity.id if session.identity else None}
+    return AuditRecord(kind, operator_id=by, session_generation=session.generation, facts={**about, **facts})

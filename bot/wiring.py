@@ -1,0 +1,299 @@
+"""The composition root: the one place that knows every concrete class, and the order in which they start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import aiohttp
+
+from bot.administration import Administration
+from bot.clock import SystemClock
+from bot.config import Config
+from bot.doctor import Doctor, Line
+from bot.errors import ConfigurationError
+from bot.identities import Application, ManagedIdentity, ServiceAccount, ServiceIdentity
+from bot.logs import set_up_logging
+from bot.microsoft.bot_tokens import BotTokens
+from bot.microsoft.client import GraphClient, MicrosoftTenant
+from bot.microsoft.credentials import bot_credential
+from bot.microsoft.http import azure_transport, open_http
+from bot.microsoft.sdk_logs import quiet_sdk_loggers
+from bot.microsoft.signin import EntraSignIn
+from bot.model import IdentityKind, Secret, TenantSettings
+from bot.ports import Token
+from handlers.slack import Slack, make_client
+from storage import guard
+from storage.audit import AuditTrail, Head
+from storage.audit_key import kept_head, key_from_file
+from storage.database import Database
+from storage.inbox import Inbox
+from storage.operators import Operators
+from storage.outbox import Outbox
+from storage.power import Author
+from storage.requests import Requests
+from storage.sessions import SessionLog
+from storage.settings import Settings
+from storage.vault import KeyVault
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Microsoft:
+    """The ways to Microsoft."""
+
+    http: aiohttp.ClientSession
+    vault: KeyVault
+    tenant: MicrosoftTenant
+    signing_in: EntraSignIn
+    bot_graph: GraphClient
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The open database and what is in it."""
+
+    db: Database
+    trail: AuditTrail
+    operators: Operators
+    settings: Settings
+    sessions: SessionLog
+    inbox: Inbox
+    outbox: Outbox
+    requests: Requests
+
+
+@asynccontextmanager
+async def microsoft(config: Config, clock: SystemClock) -> AsyncIterator[Microsoft]:
+    """Open the shared HTTP session and what goes through it. Nothing is sent yet."""
+    config.need("tenant_id", "vault_url")
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(open_http(config.extra_ca_file))
+        credential = bot_credential(config.bot_identity.value, authority_host=config.authority_host, http=http)
+        stack.push_async_callback(credential.close)
+        vault = KeyVault(
+            config.vault_url,
+            credential,
+            azure_transport(http),
+            clock,
+            verify_challenge_resource=config.vault_verify_challenge,
+        )
+        stack.push_async_callback(vault.close)
+        tenant = MicrosoftTenant.at(config.graph_url, http, clock)
+        yield Microsoft(
+            http,
+            vault,
+            tenant,
+            EntraSignIn(
+                authority_host=config.authority_host,
+                tenant_id=config.tenant_id,
+                graph_url=config.graph_url,
+                clock=clock,
+                http=http,
+                ca_file=config.extra_ca_file,
+                service_client_id=config.service_client_id,
+                service_client_secret=config.secret("service_client_secret"),
+                worker_client_id=config.worker_client_id,
+            ),
+            tenant.graph(BotTokens(credential, config.graph_url)),
+        )
+
+
+@asynccontextmanager
+async def slack(config: Config) -> AsyncIterator[Slack]:
+    """Open the one session all calls to Slack share. Nothing is sent yet."""
+    config.need("slack_bot_token")
+    # The session's time limit is that of each call: the SDK ignores its own once it is given a session.
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10), trust_env=False) as http:
+        yield Slack(make_client(config.slack_bot_token.get_secret_value(), config.slack_api_url, http), http)
+
+
+@asynccontextmanager
+async def storage(config: Config, clock: SystemClock, key: Secret) -> AsyncIterator[Storage]:
+    """Open the database and examine it; leave a checkpoint behind. Raises `StorageProblem`."""
+    async with Database(config.database, tenant=config.tenant_id, clock=clock) as db:
+        trail = AuditTrail(db, key)
+        inbox, outbox = Inbox(db), Outbox(db)
+        opened = Storage(
+            db,
+            trail,
+            Operators(db, trail),
+            Settings(db, trail),
+            SessionLog(db, trail),
+            inbox,
+            outbox,
+            Requests(db, trail, inbox, outbox),
+        )
+        head_file = _head_file(config)
+        await guard.check(db, trail, opened.operators, head_file=head_file)
+        yield opened
+        await guard.leave(trail, head_file=head_file)
+
+
+def _head_file(config: Config) -> Path | None:
+    """Where the trail's last head is kept: beside the key, which is elsewhere than the database."""
+    return config.audit_key_file.with_suffix(".head") if config.audit_key_file else None
+
+
+async def audit_key(config: Config, ways: Microsoft | None) -> Secret:
+    """The key that seals the audit trail, from its file or from Key Vault."""
+    if config.audit_key_file:
+        return await asyncio.to_thread(key_from_file, config.audit_key_file, database=config.database)
+    if config.audit_key_secret_name and ways:
+        return await ways.vault.read(config.audit_key_secret_name)
+    raise ConfigurationError(
+        "Neither LATCHKEY_AUDIT_KEY_FILE nor LATCHKEY_AUDIT_KEY_SECRET_NAME is set. Name a file outside the database's "
+        "folder (it is made if it does not exist), or a secret in Key Vault."
+    )
+
+
+def service_identity(config: Config, ways: Microsoft, settings: TenantSettings) -> ServiceIdentity:
+    """The identity that the settings name. Raises `ConfigurationError` if a setting it needs is missing."""
+    match settings.identity_kind:
+        case IdentityKind.APPLICATION:
+            config.need("worker_client_id")
+            return Application(ways.vault, ways.signing_in, config.worker_certificate_name)
+        case IdentityKind.MANAGED_IDENTITY:
+            return ManagedIdentity(ways.signing_in)
+        case _:
+            config.need("service_client_id", "service_client_secret")
+            return ServiceAccount(ways.vault, ways.signing_in, config.service_secret_name, settings.identity_name or "")
+
+
+# --- from a shell ----------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def opened(config: Config) -> AsyncIterator[tuple[Microsoft, Storage, SystemClock]]:
+    """Everything that a command at a shell may need: the clock as the world has it, Microsoft, the database."""
+    set_up_logging("WARNING")
+    quiet_sdk_loggers()
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        if config.sandbox_clock:
+            await stack.enter_async_context(_sandbox_time(config.sandbox_clock, clock))
+        ways = await stack.enter_async_context(microsoft(config, clock))
+        store = await stack.enter_async_context(storage(config, clock, await audit_key(config, ways)))
+        yield ways, store, clock
+
+
+@asynccontextmanager
+async def administration(config: Config) -> AsyncIterator[Administration[Author]]:
+    """What `latchkey grant`, `revoke` and `adopt` work with."""
+    async with opened(config) as (ways, store, _):
+
+        async def directory() -> GraphClient:
+            return ways.bot_graph
+
+        async def own_team() -> str:
+            async with slack(config) as web_api:
+                return (await web_api.who_we_are(config.slack_app_token.get_secret_value())).team
+
+        yield Administration(
+            operators=store.operators,
+            settings=store.settings,
+            author=Author(login=getpass.getuser()),
+            directory=directory,
+            own_team=own_team,
+            worker_client_id=config.worker_client_id,
+        )
+
+
+@asynccontextmanager
+async def _audit_trail(config: Config) -> AsyncIterator[AuditTrail]:
+    """The trail as it lies on disk, unexamined, and left as it is."""
+    set_up_logging("WARNING")
+    quiet_sdk_loggers()
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        ways = None if config.audit_key_file else await stack.enter_async_context(microsoft(config, clock))
+        key = await audit_key(config, ways)
+        db = await stack.enter_async_context(Database(config.database, tenant=config.tenant_id, clock=clock))
+        yield AuditTrail(db, key)
+
+
+async def verify_audit(config: Config, head: str | None, out: TextIO) -> int:
+    """Walk the whole trail and write what was found to *out*; 0 if it is sound. *head* was posted or kept elsewhere."""
+    head_file = _head_file(config)
+    expected = Head.parse(head) if head else await asyncio.to_thread(kept_head, head_file) if head_file else None
+    async with _audit_trail(config) as trail:
+        report = await trail.verify(expected_head=expected)
+    for sentence in (*report.problems, *report.notes):
+        print(sentence, file=out)
+    verdict = "sound" if report.sound else "NOT SOUND"
+    print(f"The audit trail is {verdict}: {report.rows} rows, head {report.head}.", file=out)
+    return 0 if report.sound else 1
+
+
+async def export_audit(config: Config, out: TextIO) -> int:
+    """Write the whole trail to *out* as JSON Lines."""
+    async with _audit_trail(config) as trail:
+        async for line in trail.export():
+            print(line, file=out)
+    return 0
+
+
+async def examine(config: Config, wanted_scopes: Sequence[str]) -> AsyncIterator[Line]:
+    """What `latchkey doctor` finds, line by line."""
+    async with opened(config) as (ways, store, clock), slack(config) as web_api:
+        settings = await store.settings.current()
+        identity = service_identity(config, ways, settings)
+
+        class SignedInNow:
+            async def token(self) -> Token:
+                return await identity.sign_in(lambda key, title: None)
+
+            async def fresh_token(self, refused: Token, claims: str | None = None) -> Token:
+                return await identity.sign_in(lambda key, title: None, claims=claims)
+
+        async def verdict() -> str | None:
+            report = await store.trail.verify()
+            return None if report.sound else " ".join(report.problems[:3])
+
+        doctor = Doctor(
+            clock=clock,
+            slack=web_api,
+            wanted_scopes=wanted_scopes,
+            vault=ways.vault,
+            secret_name=config.service_secret_name,
+            bot_graph=ways.bot_graph,
+            settings=settings,
+            service_graph=lambda: ways.tenant.graph(SignedInNow()),
+            verify_audit=verdict,
+        )
+        async for line in doctor.examine():
+            yield line
+
+
+# --- the sandbox's clock ---------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _sandbox_time(url: str, clock: SystemClock) -> AsyncIterator[None]:
+    """Keep *clock* as far ahead as the pretend world is: a line of JSON for each move, the first one at once."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as http:
+        async with http.get(url) as stream:
+            clock.set_offset(_offset(await stream.content.readline()))
+
+            async def follow() -> None:
+                async for line in stream.content:
+                    clock.set_offset(_offset(line))
+
+            following = asyncio.create_task(follow())
+            try:
+                yield
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+
+
+def _offset(line: bytes) -> float:
+    return float(json.loads(line)["offset"])

@@ -1,0 +1,116 @@
+"""Runs requests by their ids: one task each, woken when something happened to it or when its time has come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from bot.carrying_out import REVEAL_FOR
+from bot.model import Request
+from bot.ports import Clock, Requests
+from bot.runner import Runner
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 64
+"""Requests under way at the same time; more wait their turn in memory, their rows being safe already."""
+
+NOT_SOONER_THAN = timedelta(seconds=1)
+"""The least time between two looks at what is due, so that a row that stays due cannot spin."""
+
+
+class Worker:
+    """Takes requests along their road, each by one task at a time."""
+
+    def __init__(self, requests: Requests, clock: Clock) -> None:
+        self._runner: Runner | None = None
+        self._requests = requests
+        self._clock = clock
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._walking: dict[str, asyncio.Task[None]] = {}
+        self._once_more: set[str] = set()
+        self._timer: asyncio.Task[None] | None = None
+        self._rescheduled = asyncio.Event()
+        self._draining = False
+
+    async def start(self, runner: Runner) -> None:
+        """Take up what an earlier process left: open requests, and secrets that died with it unseen."""
+        self._runner = runner
+        left_waiting = await self._requests.due(self._clock.now() + REVEAL_FOR)
+        self._wake_all(await self._requests.open())
+        self._wake_all(left_waiting)
+        self._timer = asyncio.create_task(self._wake_what_is_due())
+
+    async def close(self, grace: float = 30.0) -> None:
+        """Take nothing new, give what is under way *grace* seconds, and leave the rest to the next start."""
+        self._draining = True
+        if self._timer:
+            self._timer.cancel()
+        walking = list(self._walking.values())
+        if walking:
+            await asyncio.wait(walking, timeout=grace)
+        for task in walking:
+            task.cancel()
+        await asyncio.gather(*walking, *([self._timer] if self._timer else []), return_exceptions=True)
+
+    def wake(self, request_id: str) -> None:
+        """Go on with this request; if it is being walked already, once more afterwards. Before `start` and while
+        closing this does nothing: the row itself is what the next start goes by."""
+        if self._runner is None or self._draining:
+            return
+        if request_id in self._walking:
+            self._once_more.add(request_id)
+            return
+        task = asyncio.create_task(self._walk(self._runner, request_id))
+        self._walking[request_id] = task
+
+    def _wake_all(self, requests: Iterable[Request]) -> None:
+        for request in requests:
+            self.wake(request.id)
+
+    async def _walk(self, runner: Runner, request_id: str) -> None:
+        try:
+            async with self._places:
+                self._once_more.add(request_id)
+                while request_id in self._once_more:
+                    self._once_more.discard(request_id)
+                    await self._advance(runner, request_id)
+        finally:
+            del self._walking[request_id]
+            self._rescheduled.set()
+
+    async def _advance(self, runner: Runner, request_id: str) -> None:
+        try:
+            await runner.advance(request_id)
+        except Exception:  # the one place that answers for faults nobody foresaw: told, logged, and the worker lives
+            reference = secrets.token_hex(3)
+            log.exception("request stumbled", extra={"request": request_id, "reference": reference})
+            try:
+                await runner.stumbled(request_id, reference)
+            except Exception:
+                log.exception("request could not even be failed", extra={"request": request_id, "reference": reference})
+
+    async def _wake_what_is_due(self) -> None:
+        while True:
+            self._rescheduled.clear()
+            due_at = await self._requests.next_due()
+            await self._until(due_at)
+            now = self._clock.now()
+            if due_at is not None and due_at <= now:
+                self._wake_all(await self._requests.due(now))
+                await self._clock.sleep_until(now + NOT_SOONER_THAN)
+
+    async def _until(self, due_at: datetime | None) -> None:
+        """Wait for that time, or for a request to have come to rest, which may have brought an earlier one."""
+        waiting: list[asyncio.Task[Any]] = [asyncio.create_task(self._rescheduled.wait())]
+        if due_at is not None:
+            waiting.append(asyncio.create_task(self._clock.sleep_until(due_at)))
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()

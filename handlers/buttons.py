@@ -1,0 +1,305 @@
+"""What people press on cards, answers and the Home tab. A button carries an id; everything else comes from the row."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Final
+
+from bot import story
+from bot.actions import catalogue
+from bot.command import looks_exact
+from bot.errors import BadInput, LatchkeyError
+from bot.model import AuditRecord, Origin, Request, RequestState
+from bot.passwords import spell
+from bot.ports import Clock, Message, Requests, Reveals
+from handlers.desk import Desk
+from handlers.gestures import Gesture
+from handlers.places import Places
+from handlers.ports import Worker
+from handlers.slack import Slack, SlackProblem
+from handlers.views import answer, form, reveal
+from handlers.views.blocks import Said, View, said, section
+from handlers.views.home import EXTEND, TURN_OFF, TURN_ON
+from handlers.views.wording import Known, wish
+from handlers.wishes import Wishes, new_id
+
+log = logging.getLogger(__name__)
+
+_SESSION: Final = {TURN_ON: "session-on", TURN_OFF: "session-off", EXTEND: "session-extend"}
+
+
+@dataclass(frozen=True)
+class Buttons:
+    """Hears presses."""
+
+    clock: Clock
+    slack: Slack
+    desk: Desk
+    places: Places
+    wishes: Wishes
+    requests: Requests
+    reveals: Reveals
+    worker: Worker
+
+    # --- secrets ------------------------------------------------------------------------------------------------------
+
+    async def show_secret(self, gesture: Gesture) -> None:
+        """Show a secret once, in a window, to the person who asked for it."""
+        try:
+            window = await self.slack.open_view(gesture.trigger, reveal.loading())
+        except SlackProblem as problem:
+            raise BadInput("Slack did not open a window. Nothing is lost: press the button again.") from problem
+        try:
+            request = await self._may_see(gesture)
+            shown = await self._take_out(request)
+        except LatchkeyError as error:
+            await self.slack.update_view(window, reveal.told(str(error)))
+            return
+        try:
+            await self.slack.update_view(window, shown)
+        except SlackProblem as problem:
+            log.warning("a secret was not shown", extra={"request": request.id, "problem": str(problem)})
+            await self._lost(request.id)
+
+    async def _may_see(self, gesture: Gesture) -> Request:
+        """The request, marked as revealed: whoever wins this change of its row is the one who takes the secret."""
+        request = await self.desk.own(gesture.value, gesture)
+        if request.answer.get("reveal") != "waiting":
+            raise BadInput(_nothing_to_see(request))
+        revealed = {"reveal": "revealed", "revealed_at": self.clock.now().isoformat()}
+        record = AuditRecord(
+            "reveal.shown",
+            operator_id=request.operator_id,
+            request_id=request.id,
+            target_id=request.target.id if request.target else None,
+        )
+        seen = replace(request, answer={**request.answer, **revealed}, due_at=None)
+        return await self._save(seen, gesture, record)
+
+    async def _take_out(self, request: Request) -> View:
+        secret = self.reveals.take(request.id)
+        if secret is None:
+            return reveal.told(_nothing_to_see(await self._lost(request.id)))
+        text = secret.reveal()
+        what = wish(request, catalogue().get(request.action))
+        return reveal.build(text, spell(text), whose=what, advice="Close this window and it is gone.")
+
+    async def _lost(self, request_id: str) -> Request:
+        """Nobody saw it and nobody can any more: the card offers to do it again."""
+        request = await self.desk.find(request_id)
+        kept = {key: value for key, value in request.answer.items() if key != "revealed_at"}
+        return await self._save(replace(request, answer={**kept, "reveal": "lost"}))
+
+    # --- once more, and back ------------------------------------------------------------------------------------------
+
+    async def undo(self, gesture: Gesture) -> None:
+        """Take back what was done, under the rights of whoever presses."""
+        await self.undo_of(await self.desk.find(gesture.value), gesture)
+
+    async def undo_of(self, done: Request, gesture: Gesture) -> None:
+        """The same for a request that was named otherwise. Raises `BadInput` if it cannot be undone (any more)."""
+        back = done.plan.undo if done.plan and done.state is RequestState.DONE else None
+        if back is None or done.target is None:
+            raise BadInput("This cannot be undone.")
+        asked = _wish_of(
+            gesture,
+            self.clock,
+            replace(
+                done,
+                action=back.action,
+                inputs=back.inputs,
+                reason=f"Undo: {wish(done, catalogue().get(done.action))}",
+                verified="",
+                undo_of=done.id,
+                repeat_of=None,
+            ),
+        )
+        await self._once(done, "undo", asked, gesture, "This is being undone already.")
+
+    async def try_again(self, gesture: Gesture) -> None:
+        """The same request anew, for the person whose request failed."""
+        failed = await self.desk.own(gesture.value, gesture)
+        if failed.state not in {RequestState.FAILED, RequestState.UNKNOWN} or not failed.answer.get("again"):
+            raise BadInput("There is nothing to try again here.")
+        asked = _wish_of(gesture, self.clock, replace(failed, undo_of=failed.undo_of))
+        if failed.started_at and failed.target and not gesture.modal:
+            # It was agreed to already. The runner looks at everything again, and asks if something changed.
+            asked = replace(asked, state=RequestState.READY)
+        await self._once(failed, "retried", asked, gesture, "This was tried again already.")
+
+    async def reset_again(self, gesture: Gesture) -> None:
+        """A secret that nobody saw is made anew."""
+        unseen = await self.desk.own(gesture.value, gesture)
+        if unseen.answer.get("reveal") not in {"expired", "lost"}:
+            raise BadInput("There is nothing to reset again here.")
+        asked = _wish_of(gesture, self.clock, replace(unseen, repeat_of=unseen.id))
+        asked = replace(asked, state=RequestState.READY)
+        await self._once(unseen, "again_as", asked, gesture, "This was reset again already.")
+
+    async def _once(self, old: Request, what: str, asked: Request, gesture: Gesture, already: str) -> None:
+        """Make *asked* of *old*, at most once: the old row names its successor before that exists."""
+        named = old.answer.get(what)
+        if named is not None and not (named == asked.id and await self.requests.find(asked.id) is None):
+            raise BadInput(already)
+        if named is None:
+            await self._save(replace(old, answer={**old.answer, what: asked.id}))
+        await self.wishes.make(asked, gesture, view=gesture.modal)
+
+    # --- questions that wait for an answer ----------------------------------------------------------------------------
+
+    async def go_on(self, gesture: Gesture) -> None:
+        """*Continue*: open the form that could not be opened in time."""
+        request = await self.desk.own(gesture.value, gesture)
+        if request.state is not RequestState.AWAITING_CONFIRMATION or request.form:
+            raise BadInput("This has gone on already, or has ended.")
+        await self.wishes.show_form(request, gesture)
+        await self._instead(gesture, "The form is open.")
+
+    async def do_anyway(self, gesture: Gesture) -> None:
+        """Go on although something changed, or somebody did the same a moment ago."""
+        request = await self._asked(gesture, "ask")
+        repeat_of = request.answer.get("repeat_of") or request.repeat_of
+        await self._agree(replace(request, state=RequestState.READY, repeat_of=repeat_of, answer={}), gesture)
+
+    async def open_session(self, gesture: Gesture) -> None:
+        """Open the management session that does not open by itself, and go on."""
+        request = await self._asked(gesture, "open")
+        agreed = request.started_at is not None and request.target is not None
+        state = RequestState.READY if agreed else RequestState.RECEIVED
+        await self._agree(replace(request, state=state, answer={"may_open": True}), gesture)
+        action = catalogue().get(request.action)
+        if gesture.modal and action:
+            await self.slack.update_view(gesture.modal, form.told(action.title, "Opening the management session …"))
+
+    async def leave(self, gesture: Gesture) -> None:
+        """Do not go on."""
+        request = await self.desk.own(gesture.value, gesture)
+        if request.state is not RequestState.AWAITING_CONFIRMATION:
+            raise BadInput("This has gone on already, or has ended.")
+        sentence = "Left as it was: nothing was done."
+        record = AuditRecord("request.withdrawn", operator_id=request.operator_id, request_id=request.id)
+        now = self.clock.now()
+        left = replace(request, state=RequestState.WITHDRAWN, sentence=sentence, finished_at=now, due_at=None)
+        await self._save(left, gesture, record)
+
+    async def choose(self, gesture: Gesture) -> None:
+        """One of the people who could be meant. The block names the request."""
+        request = await self.desk.own(gesture.block, gesture)
+        if request.state is not RequestState.AWAITING_CONFIRMATION or "suggestions" not in request.answer:
+            raise BadInput("This has gone on already, or has ended.")
+        if not looks_exact(gesture.value):
+            raise BadInput("Choose somebody from the list.")
+        await self._agree(
+            replace(request, state=RequestState.RECEIVED, typed=gesture.value, sentence="", answer={}), gesture
+        )
+
+    async def _asked(self, gesture: Gesture, question: str) -> Request:
+        request = await self.desk.own(gesture.value, gesture)
+        if request.state is not RequestState.AWAITING_CONFIRMATION or not request.answer.get(question):
+            raise BadInput("This has gone on already, or has ended.")
+        return request
+
+    async def _agree(self, request: Request, gesture: Gesture) -> None:
+        await self._save(replace(request, due_at=None), gesture)
+        self.worker.wake(request.id)
+
+    # --- reads --------------------------------------------------------------------------------------------------------
+
+    async def share(self, gesture: Gesture) -> None:
+        """Show everybody in the channel what only the requester saw."""
+        request = await self.desk.own(gesture.value, gesture)
+        action = catalogue().get(request.action)
+        if request.state is not RequestState.DONE or action is None or action.writes or request.answer.get("shared"):
+            raise BadInput("This was shared already, or cannot be.")
+        place = await self.places.of(request)
+        if place.here_because:
+            raise BadInput(f"This cannot be shared there. {place.here_because}")
+        request = replace(request, answer={**request.answer, "shared": True})
+        request = await self.requests.save(
+            request, delivery=gesture.delivery, say=[Message(f"shared:{request.id}", "shared", request.id)]
+        )
+        await self._replace(gesture, answer.build(request, Known(action, by="")))
+
+    async def older(self, gesture: Gesture) -> None:
+        """The next page of the audit trail."""
+        page = await self.desk.own(gesture.value, gesture)
+        before = page.answer.get("next")
+        if page.action != "audit" or not before:
+            raise BadInput("There are no older entries.")
+        asked = _wish_of(gesture, self.clock, replace(page, inputs={**page.inputs, "before": before}))
+        await self.wishes.make(asked, gesture)
+
+    async def session(self, gesture: Gesture) -> None:
+        """The switches on the Home tab."""
+        verb = _SESSION[gesture.name]
+        asked = Request(
+            id=new_id(gesture),
+            operator_id=None,
+            slack=gesture.actor,
+            command=f"/m365-session {verb.removeprefix('session-')}",
+            action=verb,
+            origin=Origin("", "home"),
+            created_at=self.clock.now(),
+        )
+        await self.wishes.make(asked, gesture)
+
+    # --- -------------------------------------------------------------------------------------------------------------
+
+    async def _save(self, request: Request, gesture: Gesture | None = None, *audit: AuditRecord) -> Request:
+        """Commit a change of the row, and let its messages say so."""
+        return await self.requests.save(
+            request,
+            audit=audit,
+            say=story.messages(request, self.clock.now()),
+            delivery=gesture.delivery if gesture else None,
+        )
+
+    async def _instead(self, gesture: Gesture, sentence: str) -> None:
+        await self._replace(gesture, said(sentence, [section(sentence)]))
+
+    async def _replace(self, gesture: Gesture, words: Said) -> None:
+        """Put *words* in place of the private message that was pressed; only its looks depend on that."""
+        if gesture.reply_url is None:
+            return
+        try:
+            await self.slack.reply(gesture.reply_url, words, replace=True)
+        except SlackProblem as problem:
+            log.info("a private message stays as it was", extra={"problem": str(problem)})
+
+
+def _wish_of(gesture: Gesture, clock: Clock, like: Request) -> Request:
+    """A new request of whoever pressed, about what an earlier one was about."""
+    surface = "button" if gesture.channel else "home"
+    return Request(
+        id=new_id(gesture),
+        operator_id=None,
+        slack=gesture.actor,
+        command=_command_of(like),
+        action=like.action,
+        origin=Origin(gesture.channel or like.origin.channel, surface),
+        created_at=clock.now(),
+        typed=like.target.id if like.target else like.typed,
+        target=like.target,
+        inputs=like.inputs,
+        reason=like.reason,
+        verified=like.verified,
+        ticket=like.ticket,
+        preview=like.preview,
+        undo_of=like.undo_of,
+        repeat_of=like.repeat_of,
+    )
+
+
+def _command_of(request: Request) -> str:
+    action = catalogue().get(request.action)
+    return action.command if action else request.command
+
+
+def _nothing_to_see(request: Request) -> str:
+    match request.answer.get("reveal"):
+        case "revealed":
+            return "It was shown already, and it is shown only once. Reset again if it is needed."
+        case "expired" | "lost":
+            return "Nobody looked at it in time, so it is gone. Press *Reset again* on the card for a new one."
+    return "There is nothing to show here."

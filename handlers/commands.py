@@ -1,0 +1,90 @@
+"""What people type: each slash command becomes one request, also the ones that cannot be understood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from bot.actions import catalogue
+from bot.command import Parsed, parse
+from bot.errors import BadInput
+from bot.model import JSON, Origin, Request, RequestState
+from bot.ports import Clock
+from handlers.buttons import Buttons
+from handlers.desk import Desk, NoSuchRequest
+from handlers.gestures import Gesture
+from handlers.ports import Rows
+from handlers.wishes import Wishes, new_id
+
+COMMANDS: Final = ("/m365", "/m365-session", "/m365-audit")
+"""The slash commands that are registered; the manifest lists the same."""
+
+_HELD_AS: Final[Mapping[str, str]] = {
+    "session-status": "/m365-session status",
+    "session-on": "/m365-session on",
+    "session-off": "/m365-session off",
+    "session-extend": "/m365-session extend",
+    "audit": "/m365-audit",
+}
+
+_LOOKED_THROUGH: Final = 20
+"""How many of somebody's latest requests `/m365 undo` looks through."""
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Hears slash commands."""
+
+    clock: Clock
+    wishes: Wishes
+    buttons: Buttons
+    desk: Desk
+    rows: Rows
+
+    async def typed(self, gesture: Gesture) -> None:
+        """Make a request of what was typed."""
+        try:
+            parsed = parse(gesture.name, gesture.text, catalogue())
+            if parsed.action == "undo":
+                await self.buttons.undo_of(await self._to_be_undone(parsed, gesture), gesture)
+                return
+        except (BadInput, NoSuchRequest) as error:
+            await self.wishes.note(self._wish(gesture, Parsed("unknown")), gesture, str(error))
+            return
+        await self.wishes.make(self._wish(gesture, parsed), gesture)
+
+    def _wish(self, gesture: Gesture, parsed: Parsed) -> Request:
+        return Request(
+            id=new_id(gesture),
+            operator_id=None,
+            slack=gesture.actor,
+            command=held_as(parsed.action),
+            action=parsed.action,
+            origin=Origin(gesture.channel),
+            created_at=self.clock.now(),
+            typed=parsed.target,
+            inputs=_inputs(parsed),
+            reason=parsed.reason,
+            verified=parsed.verified,
+            ticket=parsed.ticket,
+            preview=parsed.preview,
+        )
+
+    async def _to_be_undone(self, parsed: Parsed, gesture: Gesture) -> Request:
+        if parsed.rest:
+            return await self.desk.find(parsed.rest[0])
+        for request in await self.rows.recent(gesture.actor, _LOOKED_THROUGH):
+            undoable = request.plan is not None and request.plan.undo is not None and "undo" not in request.answer
+            if undoable and request.state is RequestState.DONE:
+                return request
+        raise BadInput("Nothing you did lately can be undone. Each card that can be has an Undo button.")
+
+
+def held_as(action: str) -> str:
+    """The command that roles are matched with."""
+    return _HELD_AS.get(action, f"/m365 {action}")
+
+
+def _inputs(parsed: Parsed) -> dict[str, JSON]:
+    return {"action": parsed.rest[0]} if parsed.action == "can" else dict(parsed.options)

@@ -1,0 +1,80 @@
+"""Where a request's story appears: in the channel it came from if that is a work channel, else in a direct message."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from bot.model import Request
+from bot.ports import Clock, Settings
+from handlers.slack import Slack, SlackRefused
+
+log = logging.getLogger(__name__)
+
+_KEPT: Final = timedelta(minutes=5)
+"""How long what Slack says about a channel is believed; events about sharing end it sooner."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A conversation, and why it is not the one that was asked in (empty if it is)."""
+
+    channel: str
+    here_because: str = ""
+
+
+class Places:
+    """Finds the place of each request. What cannot be looked at counts as external: nothing is shown there."""
+
+    def __init__(self, slack: Slack, settings: Settings, clock: Clock) -> None:
+        self._slack = slack
+        self._settings = settings
+        self._clock = clock
+        self._known: dict[str, tuple[datetime, Mapping[str, Any] | None]] = {}
+
+    async def of(self, request: Request) -> Place:
+        """Where *request* is told. Raises `SlackProblem` if Slack cannot be asked for a direct conversation."""
+        asked_in = request.origin.channel
+        direct = await self._slack.direct(request.slack.user)
+        if asked_in in ("", direct):
+            return Place(direct)
+        why_not = await self.objection(asked_in)
+        return Place(direct, why_not) if why_not else Place(asked_in)
+
+    async def objection(self, channel: str) -> str:
+        """Why a story cannot be told in *channel*; empty if it can."""
+        work_channels = (await self._settings.current()).work_channels
+        if work_channels and channel not in work_channels:
+            return "It is told here because the channel you asked in is not a work channel of Latchkey."
+        info = await self._info(channel)
+        if info is None:
+            return "It is told here because Latchkey is not in the conversation you asked in."
+        if info.get("is_ext_shared") or info.get("is_pending_ext_shared"):
+            return "It is told here because the channel you asked in is shared with another company."
+        if info.get("is_archived"):
+            return "It is told here because the channel you asked in is archived."
+        if not info.get("is_member"):
+            return "It is told here because Latchkey is not in the channel you asked in. Invite it there with /invite."
+        return ""
+
+    def forget(self, channel: str) -> None:
+        """Something about the channel changed."""
+        self._known.pop(channel, None)
+
+    async def _info(self, channel: str) -> Mapping[str, Any] | None:
+        known = self._known.get(channel)
+        if known and self._clock.now() - known[0] < _KEPT:
+            return known[1]
+        asked_at = self._clock.now()
+        try:
+            found: Mapping[str, Any] | None = await self._slack.channel(channel)
+        except SlackRefused as error:
+            if error.wait is not None:
+                raise
+            log.info("cannot look at a channel", extra={"channel": channel, "code": error.code})
+            found = None
+        self._known[channel] = (asked_at, found)
+        return found

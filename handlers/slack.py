@@ -1,0 +1,184 @@
+"""Calls to Slack, with their outcome told apart: done, refused, never sent, or nobody knows.
+
+Nothing here retries: who calls knows whether a second sending is a second message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from handlers.views.blocks import Said, View
+
+HOOKS = "https://hooks.slack.com"
+"""Where Slack's response URLs point (Slack docs: *Handling user interaction*)."""
+
+
+class SlackProblem(Exception):
+    """A call did not succeed. The message is for the log; nobody in Slack is shown it."""
+
+
+class SlackRefused(SlackProblem):
+    """Slack answered no. `code` is its error code, `wait` the seconds it asks to wait when it has had too much."""
+
+    def __init__(self, code: str, *, wait: float | None = None) -> None:
+        super().__init__(f"Slack answered {code}.")
+        self.code = code
+        self.wait = wait
+
+
+class SlackUnreachable(SlackProblem):
+    """The call did not reach Slack, or Slack said it took nothing: it may be sent again."""
+
+
+class SlackSilent(SlackProblem):
+    """The call left and no answer came: what it asked for may have been done."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The app as it is installed: what deliveries must name to be ours."""
+
+    team: str
+    app: str
+    bot_user: str
+    enterprise: str | None = None
+
+
+def make_client(token: str, base_url: str, session: aiohttp.ClientSession) -> AsyncWebClient:
+    """A client that shares *session* and never sends anything twice by itself.
+
+    The time limit of a call is the session's: give it one (`aiohttp.ClientTimeout(total=10)`).
+    """
+    # The SDK's own default repeats a call after a lost connection, which may post a message twice.
+    return AsyncWebClient(token=token, base_url=f"{base_url.rstrip('/')}/", session=session, retry_handlers=[])
+
+
+class Slack:
+    """The Web API as far as the bot uses it. Raises `SlackRefused`, `SlackUnreachable` or `SlackSilent`."""
+
+    def __init__(self, client: AsyncWebClient, session: aiohttp.ClientSession) -> None:
+        self.client = client
+        self._session = session
+        self._reply_origins = {HOOKS, _origin(client.base_url)}
+
+    async def who_we_are(self, app_token: str | None = None) -> Installed:
+        """Whose bot this is. The app's id is asked for with *app_token*, or else with the bot's (`users:read`)."""
+        bot = await self._call(self.client.auth_test)
+        if app_token:
+            app = await self._call(self.client.auth_test, token=app_token)
+            app_id = app["app_id"]
+        else:
+            app_id = (await self._call(self.client.bots_info, bot=bot["bot_id"]))["bot"]["app_id"]
+        return Installed(bot["team_id"], app_id, bot["user_id"], bot.get("enterprise_id"))
+
+    async def post(self, channel: str, said: Said, *, thread: str | None = None) -> str:
+        """A new message; returns its `ts`."""
+        posted = await self._call(
+            self.client.chat_postMessage,
+            channel=channel,
+            text=said.text,
+            blocks=list(said.blocks),
+            thread_ts=thread,
+            unfurl_links=False,
+            unfurl_media=False,
+        )
+        return str(posted["ts"])
+
+    async def update(self, channel: str, ts: str, said: Said) -> None:
+        await self._call(self.client.chat_update, channel=channel, ts=ts, text=said.text, blocks=list(said.blocks))
+
+    async def whisper(self, channel: str, user: str, said: Said) -> None:
+        """A message only *user* sees; Slack may lose it."""
+        await self._call(
+            self.client.chat_postEphemeral, channel=channel, user=user, text=said.text, blocks=list(said.blocks)
+        )
+
+    async def reply(self, url: str, said: Said, *, replace: bool = False) -> None:
+        """Answer through a `response_url`, to the person alone. It takes five answers within 30 minutes."""
+        if _origin(url) not in self._reply_origins:
+            raise SlackRefused("foreign_response_url")
+        body = {
+            "response_type": "ephemeral",
+            "replace_original": replace,
+            "text": said.text,
+            "blocks": list(said.blocks),
+        }
+        with _outcomes():
+            async with self._session.post(url, json=body, allow_redirects=False) as answer:
+                if answer.status != 200:
+                    raise _not_done(answer.status, "response_url_refused", answer.headers)
+
+    async def open_view(self, trigger: str, view: View) -> str:
+        """Open a modal; returns its id. A trigger lives three seconds and works once."""
+        return str((await self._call(self.client.views_open, trigger_id=trigger, view=view))["view"]["id"])
+
+    async def update_view(self, view_id: str, view: View) -> None:
+        await self._call(self.client.views_update, view_id=view_id, view=view)
+
+    async def publish_home(self, user: str, view: View) -> None:
+        await self._call(self.client.views_publish, user_id=user, view=view)
+
+    async def user(self, user: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = (await self._call(self.client.users_info, user=user))["user"]
+        return found
+
+    async def channel(self, channel: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = (await self._call(self.client.conversations_info, channel=channel))["channel"]
+        return found
+
+    async def direct(self, user: str) -> str:
+        """The id of the direct conversation with somebody."""
+        return str((await self._call(self.client.conversations_open, users=user))["channel"]["id"])
+
+    async def _call(self, method: Callable[..., Awaitable[Any]], **arguments: Any) -> Mapping[str, Any]:
+        with _outcomes():
+            try:
+                answer = await method(**arguments)
+            except SlackApiError as error:
+                raise _refusal(error) from error
+        data: Mapping[str, Any] = answer.data
+        return data
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _refusal(error: SlackApiError) -> SlackProblem:
+    answer = error.response
+    # A body that is no JSON comes with aiohttp's answer instead of the SDK's.
+    status: int = getattr(answer, "status_code", 0) or getattr(answer, "status", 0)
+    data = getattr(answer, "data", None)
+    code = data.get("error", "unknown_error") if isinstance(data, dict) else "no_json"
+    return _not_done(status, str(code), getattr(answer, "headers", {}))
+
+
+def _not_done(status: int, code: str, headers: Mapping[str, str]) -> SlackProblem:
+    if status == 429:
+        wait = str(headers.get("Retry-After", ""))
+        return SlackRefused("ratelimited", wait=float(wait) if wait.isascii() and wait.isdigit() else 30.0)
+    if status == 503:
+        return SlackUnreachable("Slack is not available.")
+    if status >= 500:
+        return SlackSilent("Slack failed on the way.")
+    return SlackRefused(code)
+
+
+@contextlib.contextmanager
+def _outcomes() -> Iterator[None]:
+    """Turns what aiohttp raises into the two outcomes without an answer."""
+    try:
+        yield
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
+        raise SlackUnreachable("Slack cannot be reached.") from error
+    except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+        raise SlackSilent("Slack did not answer.") from error

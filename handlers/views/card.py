@@ -1,0 +1,64 @@
+"""The one message of a change, edited in place from its first step to its outcome."""
+
+from __future__ import annotations
+
+from bot.actions._action import Action
+from bot.model import Request, RequestState, StepStatus
+from handlers.views.blocks import Markup, Said, actions, context, joined, markup, mention, said, section
+from handlers.views.offers import offers
+from handlers.views.wording import (
+    Known,
+    asked_by,
+    bar,
+    emoji,
+    first_up,
+    notes,
+    state_word,
+    threaded,
+    whom,
+    wish,
+)
+
+
+def build(request: Request, known: Known) -> Said:
+    """What, on whom, by whom, how far; then how it ended and what can be done about it."""
+    title = _title(request, known.action)
+    lines = [markup("{} *{}*", emoji(request.state), title), *_body(request)]
+    if _needs_its_reader(request):
+        lines[-1] = markup("{} {}", mention(request.slack.user), lines[-1])
+    blocks = [
+        section(joined(lines, "\n")),
+        *context(asked_by(request, known), *notes(request, known)),
+        *actions(*offers(request, known.action), block_id=f"card:{request.id}:{request.version}"),
+    ]
+    return said(_sentence(request, known, title), blocks)
+
+
+def _title(request: Request, action: Action | None) -> str:
+    if action is None:
+        return wish(request, action)
+    match request.state:
+        case RequestState.RECEIVED | RequestState.DECIDED | RequestState.READY | RequestState.RUNNING:
+            return first_up(action.working.format(target=whom(request)))
+        case RequestState.DONE:
+            return first_up(action.done.format(target=whom(request)))
+    return f"{wish(request, action)}: {state_word(request.state).lower()}"
+
+
+def _body(request: Request) -> list[Markup]:
+    if request.state.final or request.state in {RequestState.UNKNOWN, RequestState.AWAITING_CONFIRMATION}:
+        told = [markup("{}", request.sentence)] if request.sentence else []
+        return [*told, *(markup("• {}: {}", what, how) for what, how in request.answer.get("changes") or ())]
+    now = next((step for step in reversed(request.steps) if step.status is StepStatus.IN_PROGRESS), None)
+    return [Markup(line) for line in (bar(request),) if line] + ([markup("{}", now.title)] if now else [])
+
+
+def _needs_its_reader(request: Request) -> bool:
+    """One message is all there is, and somebody must act on it: mention who asked."""
+    ended_badly = request.state in {RequestState.FAILED, RequestState.UNKNOWN, RequestState.REFUSED}
+    return (ended_badly or request.answer.get("reveal") == "waiting") and not threaded(request)
+
+
+def _sentence(request: Request, known: Known, title: str) -> Markup:
+    told = [markup("{}.", title.rstrip(".")), markup("{}", request.sentence) if request.sentence else Markup("")]
+    return joined([*told, markup("Asked by {}.", known.by)], " ")

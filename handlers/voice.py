@@ -1,0 +1,51 @@
+"""How somebody is told something in private, where they are looking: in the open window, else beside their command."""
+
+from __future__ import annotations
+
+import logging
+
+from handlers.gestures import Gesture
+from handlers.slack import Slack, SlackProblem, SlackRefused
+from handlers.views.blocks import Said, said, section
+from handlers.views.form import told
+
+log = logging.getLogger(__name__)
+
+
+class Voice:
+    """Speaks to one person."""
+
+    def __init__(self, slack: Slack) -> None:
+        self._slack = slack
+
+    async def answer(self, gesture: Gesture, sentence: str) -> None:
+        """Tell the actor of a command or press. Raises nothing: whether it was heard is only logged."""
+        try:
+            if gesture.modal:
+                await self._slack.update_view(gesture.modal, told("Latchkey", sentence))
+            else:
+                await self.privately(
+                    gesture.user, said(sentence, [section(sentence)]), gesture.channel, gesture.reply_url
+                )
+        except SlackProblem as error:
+            log.warning("could not tell somebody", extra={"user": gesture.user, "problem": str(error)})
+
+    async def privately(self, user: str, words: Said, channel: str, reply_url: str | None) -> None:
+        """Say it so that only *user* sees it: by the response URL, else in *channel*, else in a direct message.
+
+        Raises `SlackUnreachable` or `SlackSilent`; `SlackRefused` when no way was left.
+        """
+        if reply_url:
+            try:
+                return await self._slack.reply(reply_url, words)
+            except SlackRefused as error:
+                log.info("response url is over", extra={"code": error.code})
+        if channel:
+            try:
+                return await self._slack.whisper(channel, user, words)
+            except SlackRefused as error:
+                if error.wait is not None:
+                    raise
+                log.info("cannot speak there", extra={"code": error.code})
+        await self._slack.post(await self._slack.direct(user), words)
+        return None

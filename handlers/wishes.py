@@ -1,0 +1,130 @@
+"""How a wish becomes a request: decided on the person, written down once, and then woken or given a form."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from bot import policy
+from bot.actions import catalogue
+from bot.command import looks_exact
+from bot.model import AuditRecord, Request, RequestState
+from bot.ports import Audience, Clock, Message, Operators, Requests, Settings
+from handlers.forms import Forms
+from handlers.gestures import Gesture
+from handlers.ports import Worker
+from handlers.slack import SlackProblem
+from handlers.views import form
+
+FORM_FOR: Final = timedelta(minutes=30)
+"""How long a request waits for its form."""
+
+UNOPENED: Final = timedelta(seconds=5)
+"""When a request whose form did not open (Slack's trigger lives three seconds) offers *Continue* by itself."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Makes requests of what people type and press."""
+
+    clock: Clock
+    operators: Operators
+    settings: Settings
+    requests: Requests
+    worker: Worker
+    forms: Forms
+    zone: ZoneInfo
+    ticket_pattern: str | None = None
+
+    async def make(self, wish: Request, gesture: Gesture, *, view: str | None = None) -> None:
+        """Write *wish* down, marking the gesture's delivery done, and set it going.
+
+        A refusal ends here, told in private. *view* is an open modal that the request may use for its form. Raises
+        `Conflict` if this delivery has become a request before.
+        """
+        rights = self.operators.rights(wish.slack, wish.command)
+        wish = replace(wish, operator_id=rights.operator.id if rights.operator else None)
+        question = policy.Question(
+            rights=rights,
+            command=wish.command,
+            action=catalogue().get(wish.action),
+            now=self.clock.now(),
+            settings=await self.settings.current(),
+            asking=True,
+        )
+        decision = policy.decide_person(question)
+        if decision.verdict is policy.Verdict.DENY:
+            await self._refuse(wish, gesture, decision)
+        elif wish.state is RequestState.RECEIVED and await self._needs_form(wish):
+            await self._with_form(wish, gesture, view)
+        else:
+            wish = replace(wish, form=view if wish.state is RequestState.RECEIVED else None)
+            await self.requests.add(wish, delivery=gesture.delivery, reply_url=gesture.reply_url)
+            self.worker.wake(wish.id)
+
+    async def note(self, wish: Request, gesture: Gesture, sentence: str) -> None:
+        """Write down a wish that came to nothing, and tell why in private."""
+        await self._end(wish, gesture, sentence, ())
+
+    async def _refuse(self, wish: Request, gesture: Gesture, decision: policy.Decision) -> None:
+        ask = []
+        if helped_by := policy.who_helps(decision, wish.command):
+            holders = await self.operators.who_may(helped_by)
+            ask = [holder.name for holder in holders if holder.name and holder.slack != wish.slack]
+        trace = [[finding.ok, policy.words(finding, zone=self.zone)] for finding in decision.trace]
+        sentence = policy.because(decision, ask, zone=self.zone)
+        stops = decision.deny.code.value if decision.deny else "grant"
+        facts = {"command": wish.command, "team": wish.slack.team, "user": wish.slack.user, "why": stops}
+        audit = AuditRecord("request.refused", operator_id=wish.operator_id, request_id=wish.id, facts=facts)
+        await self._end(replace(wish, answer={"trace": trace}), gesture, sentence, [audit])
+
+    async def _end(self, wish: Request, gesture: Gesture, sentence: str, audit: Sequence[AuditRecord]) -> None:
+        ended = replace(wish, state=RequestState.REFUSED, sentence=sentence, finished_at=self.clock.now())
+        answer = Message(f"answer:{wish.id}", "answer", wish.id, audience=Audience.REQUESTER)
+        await self.requests.add(
+            ended, delivery=gesture.delivery, audit=audit, say=[answer], reply_url=gesture.reply_url
+        )
+
+    async def _needs_form(self, wish: Request) -> bool:
+        action = catalogue().get(wish.action)
+        if action is None:
+            return False
+        demands = form.Demands.of(action, await self.settings.current(), self.ticket_pattern)
+        return form.needed(wish, action, demands, exact=wish.target is not None or looks_exact(wish.typed))
+
+    async def _with_form(self, wish: Request, gesture: Gesture, view: str | None) -> None:
+        """Until its form is open the request waits, and would offer *Continue* if nothing more happened."""
+        now = self.clock.now()
+        waiting = replace(wish, state=RequestState.AWAITING_CONFIRMATION, due_at=now + FORM_FOR)
+        fallback = Message(
+            f"continue:{wish.id}", "continue", wish.id, audience=Audience.REQUESTER, after=now + UNOPENED
+        )
+        waiting = await self.requests.add(
+            waiting, delivery=gesture.delivery, say=[fallback], reply_url=gesture.reply_url
+        )
+        await self.show_form(waiting, gesture, view)
+
+    async def show_form(self, waiting: Request, gesture: Gesture, view: str | None = None) -> None:
+        """Open the form of a waiting request (or put it into the open modal *view*) and let it be filled."""
+        try:
+            opened = view or await self.forms.open(waiting, gesture.trigger)
+        except SlackProblem:
+            at_once = Message(f"continue:{waiting.id}", "continue", waiting.id, audience=Audience.REQUESTER)
+            await self.requests.save(waiting, say=[at_once])
+            return
+        action = catalogue()[waiting.action]
+        if action.writes and (waiting.typed or waiting.target):
+            # There is somebody to look up; otherwise it waits for a choice in the form.
+            waiting = replace(waiting, state=RequestState.RECEIVED, due_at=None)
+        saved = await self.requests.save(replace(waiting, form=opened))
+        if saved.state is RequestState.RECEIVED:
+            self.worker.wake(saved.id)
+
+
+def new_id(gesture: Gesture) -> str:
+    """The id of the request that a gesture makes: the same when the delivery comes again after a crash."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, gesture.delivery).hex

@@ -1,0 +1,484 @@
+"""The format of a dialogue: a story about people and the bot, in YAML, read into values that know their line.
+
+    title: Olive resets a password
+    world: {faults: [vault-down]}
+    steps:
+      - {as: olive, in: "#helpdesk", type: "/m365 reset-password adele@contoso.com"}
+      - {as: olive, submit: {Reason: "locked out"}}
+      - {as: olive, click: "Reveal once", save: secret}
+      - {expect: {in: thread, contains: "on until", within: 10s}}
+      - {never: {in: history, contains: "$secret"}}
+
+Each kind of step is a class below, with its keys in its docstring. `$name` stands for what an earlier step saved.
+An unknown key, an unknown place or a variable nobody saved is a `DialogueError` naming file and line, found before
+anything is played.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+
+from sandbox.faults import Faults
+
+DEFAULT_WITHIN = 10.0
+"""Seconds a step waits for the world to be so when it does not say `within`."""
+
+VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
+"""What stands for a saved text."""
+
+_PLACES = ("thread", "modal", "home", "ephemeral", "dm", "history", "log", "database")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class DialogueError(Exception):
+    """A dialogue that cannot be read. The message begins with `file:line:`."""
+
+
+@dataclass(frozen=True)
+class Type:
+    """`{as, in, type}`: somebody types a line in a channel or a direct message (`in: dm`)."""
+
+    person: str
+    place: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Submit:
+    """`{as, submit: {label: value}, within?}`: fill the open form and press its submit button."""
+
+    person: str
+    values: Mapping[str, str]
+    within: float
+
+
+@dataclass(frozen=True)
+class Click:
+    """`{as, click: label, in?, save?, within?}`: press a button; `save` keeps the secret its form then shows."""
+
+    person: str
+    label: str
+    place: str | None
+    save: str | None
+    within: float
+
+
+@dataclass(frozen=True)
+class Choose:
+    """`{as, choose: {label: option}, in?, within?}`: pick from menus, or fill fields in without sending the form."""
+
+    person: str
+    values: Mapping[str, str]
+    place: str | None
+    within: float
+
+
+@dataclass(frozen=True)
+class OpenHome:
+    """`{as, open: home}`: open the bot's App Home."""
+
+    person: str
+
+
+@dataclass(frozen=True)
+class CloseModal:
+    """`{as, close: modal}`: close the topmost form without submitting it."""
+
+    person: str
+
+
+@dataclass(frozen=True)
+class Expect:
+    """`{expect: {in, as?, contains | not_contains | matches | count, within?}}`.
+
+    All that is said must hold at once. With `count`, exactly so many messages of the place fit
+    `contains` and `matches`.
+    """
+
+    place: str
+    person: str | None
+    contains: tuple[str, ...]
+    not_contains: tuple[str, ...]
+    matches: str | None
+    count: int | None
+    within: float
+
+
+@dataclass(frozen=True)
+class Never:
+    """`{never: {in, as?, contains}}`: does not hold now, nor at the end of the dialogue."""
+
+    place: str
+    person: str | None
+    contains: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ExpectTenant:
+    """`{expect_tenant: {...}}`: how the tenant has to be.
+
+    `user` names whom `password` (a sign-in with it succeeds), `accountEnabled`, `member_of`, `not_member_of`
+    and `licenses` are about; `writes` counts requests Microsoft applied since the dialogue began, as
+    `{PATCH /users: 1}`.
+    """
+
+    user: str | None
+    password: str | None
+    account_enabled: bool | None
+    member_of: tuple[str, ...]
+    not_member_of: tuple[str, ...]
+    licenses: tuple[str, ...] | None
+    writes: Mapping[str, int]
+    within: float
+
+
+@dataclass(frozen=True)
+class StartFault:
+    """`{fault: name}`: let a fault of the catalogue happen from now on."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class ClearFault:
+    """`{clear: name}`: end a fault."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Advance:
+    """`{advance: 8h}`: move the world's clock, and with it the bot's."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class KillBot:
+    """`{kill: bot}`: SIGKILL."""
+
+
+@dataclass(frozen=True)
+class StartBot:
+    """`{start: bot}`: start it again and wait until it is connected."""
+
+
+@dataclass(frozen=True)
+class RedeliverLast:
+    """`{redeliver: last}`: Slack delivers once more what the last person did."""
+
+
+@dataclass(frozen=True)
+class AuditVerifies:
+    """`{audit: ok}`: `python -m bot audit verify` finds the audit trail whole."""
+
+
+Deed = (
+    Type
+    | Submit
+    | Click
+    | Choose
+    | OpenHome
+    | CloseModal
+    | Expect
+    | Never
+    | ExpectTenant
+    | StartFault
+    | ClearFault
+    | Advance
+    | KillBot
+    | StartBot
+    | RedeliverLast
+    | AuditVerifies
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One entry of `steps`: what is done, where it stands, and how it is written there."""
+
+    number: int
+    line: int
+    source: str
+    does: Deed
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """A whole story. `faults` are in force before the bot starts."""
+
+    file: Path
+    title: str
+    faults: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+
+_T = TypeVar("_T")
+
+
+class _Reader:
+    """A YAML mapping from which keys are taken one by one; what is left over is an error."""
+
+    def __init__(self, node: yaml.Node, file: Path, what: str, saved: set[str]) -> None:
+        self._node, self._file, self._what, self._saved = node, file, what, saved
+        if not isinstance(node, yaml.MappingNode):
+            raise self.error(f"{what} is a mapping, as in {{key: value}}", node)
+        self._nodes: dict[str, yaml.Node] = {}
+        self._asked: set[str] = set()
+        for key, value in node.value:
+            name = self.text(key)
+            if name in self._nodes:
+                raise self.error(f"{name!r} stands twice in {what}", key)
+            self._nodes[name] = value
+
+    def error(self, sentence: str, node: yaml.Node | None = None) -> DialogueError:
+        """An error at `node`, or at the beginning of the mapping."""
+        return DialogueError(f"{self._file}:{(node or self._node).start_mark.line + 1}: {sentence}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All keys, in the order of the file."""
+        return tuple(self._nodes)
+
+    def need(self, key: str, read: Callable[[yaml.Node], _T]) -> _T:
+        """The value of a key that must be there."""
+        self._asked.add(key)
+        if key not in self._nodes:
+            raise self.error(f"{self._what} needs {key!r}")
+        return read(self._nodes[key])
+
+    def may(self, key: str, read: Callable[[yaml.Node], _T], otherwise: _T) -> _T:
+        """The value of a key that may be missing."""
+        self._asked.add(key)
+        return read(self._nodes[key]) if key in self._nodes else otherwise
+
+    def done(self) -> None:
+        """Refuse the keys nobody asked for."""
+        for key, node in self._nodes.items():
+            if key not in self._asked:
+                known = ", ".join(sorted(self._asked))
+                raise self.error(f"unknown key {key!r} in {self._what}; it may have: {known}", node)
+
+    def within(self) -> float:
+        """How long to wait until it is so."""
+        return self.may("within", self.seconds, DEFAULT_WITHIN)
+
+    def said(self, key: str, word: str, deed: _T) -> _T:
+        """`deed`, once the key's value is the one word it can be."""
+        self.need(key, self.one_of(word))
+        return deed
+
+    def inside(self, key: str, what: str) -> "_Reader":
+        """The mapping under a key that must be there."""
+        return self.need(key, lambda node: _Reader(node, self._file, what, self._saved))
+
+    # What a value may be.
+
+    def text(self, node: yaml.Node) -> str:
+        """Any scalar, as it is written; its variables must have been saved by an earlier step."""
+        if not isinstance(node, yaml.ScalarNode):
+            raise self.error("a text is expected here", node)
+        for name in VARIABLE.findall(node.value):
+            if name not in self._saved:
+                raise self.error(f"no earlier step saves ${name}", node)
+        return str(node.value)
+
+    def texts(self, node: yaml.Node) -> tuple[str, ...]:
+        """One text, or a list of them."""
+        if isinstance(node, yaml.SequenceNode):
+            return tuple(self.text(item) for item in node.value)
+        return (self.text(node),)
+
+    def one_of(self, *words: str) -> Callable[[yaml.Node], str]:
+        """A reader for one of a few words."""
+
+        def read(node: yaml.Node) -> str:
+            text = self.text(node)
+            if text not in words:
+                raise self.error(f"{text!r} is not one of: {', '.join(words)}", node)
+            return text
+
+        return read
+
+    def place(self, node: yaml.Node) -> str:
+        """A channel as `#name`, or one of the other places."""
+        text = self.text(node)
+        if not text.startswith("#") and text not in _PLACES:
+            raise self.error(f"{text!r} is no place: a channel as '#name', or {', '.join(_PLACES)}", node)
+        return text
+
+    def pattern(self, node: yaml.Node) -> str:
+        """A regular expression."""
+        text = self.text(node)
+        try:
+            re.compile(VARIABLE.sub("x", text))
+        except re.error as error:
+            raise self.error(f"{text!r} is no regular expression: {error}", node) from error
+        return text
+
+    def fault(self, node: yaml.Node) -> str:
+        """The name of a fault of the catalogue."""
+        return self.one_of(*(kind.name for kind in Faults().catalogue()))(node)
+
+    def faults(self, node: yaml.Node) -> tuple[str, ...]:
+        """Names of faults."""
+        return tuple(map(self.fault, node.value)) if isinstance(node, yaml.SequenceNode) else (self.fault(node),)
+
+    def seconds(self, node: yaml.Node) -> float:
+        """A duration with its unit, as `10s`, `5m`, `8h` or `1d`."""
+        text = self.text(node)
+        found = _DURATION.fullmatch(text)
+        if found is None:
+            raise self.error(f"{text!r} is no duration; write 500ms, 10s, 5m, 8h or 1d", node)
+        return float(found[1]) * _SECONDS[found[2]]
+
+    def number(self, node: yaml.Node) -> int:
+        """A whole number, zero or more."""
+        text = self.text(node)
+        if not text.isdecimal():
+            raise self.error(f"{text!r} is no whole number", node)
+        return int(text)
+
+    def truth(self, node: yaml.Node) -> bool:
+        """`true` or `false`."""
+        return self.one_of("true", "false")(node) == "true"
+
+    def mapping_of(self, read: Callable[[yaml.Node], _T]) -> Callable[[yaml.Node], Mapping[str, _T]]:
+        """A reader for a mapping from any texts to values of one kind."""
+
+        def read_all(node: yaml.Node) -> Mapping[str, _T]:
+            inner = _Reader(node, self._file, "this mapping", self._saved)
+            return {key: inner.need(key, read) for key in inner.names}
+
+        return read_all
+
+
+def _expect(step: _Reader) -> Expect:
+    inner = step.inside("expect", "an expectation")
+    expect = Expect(
+        place=inner.need("in", inner.place),
+        person=inner.may("as", inner.text, None),
+        contains=inner.may("contains", inner.texts, ()),
+        not_contains=inner.may("not_contains", inner.texts, ()),
+        matches=inner.may("matches", inner.pattern, None),
+        count=inner.may("count", inner.number, None),
+        within=inner.within(),
+    )
+    inner.done()
+    if not (expect.contains or expect.not_contains or expect.matches or expect.count is not None):
+        raise inner.error("an expectation says what it expects: contains, not_contains, matches or count")
+    return expect
+
+
+def _never(step: _Reader) -> Never:
+    inner = step.inside("never", "a 'never'")
+    never = Never(inner.need("in", inner.place), inner.may("as", inner.text, None), inner.need("contains", inner.texts))
+    inner.done()
+    return never
+
+
+def _expect_tenant(step: _Reader) -> ExpectTenant:
+    inner = step.inside("expect_tenant", "an expectation about the tenant")
+    expect = ExpectTenant(
+        user=inner.may("user", inner.text, None),
+        password=inner.may("password", inner.text, None),
+        account_enabled=inner.may("accountEnabled", inner.truth, None),
+        member_of=inner.may("member_of", inner.texts, ()),
+        not_member_of=inner.may("not_member_of", inner.texts, ()),
+        licenses=inner.may("licenses", inner.texts, None),
+        writes=inner.may("writes", inner.mapping_of(inner.number), {}),
+        within=inner.within(),
+    )
+    inner.done()
+    about_a_user = (
+        expect.password is not None
+        or expect.account_enabled is not None
+        or expect.member_of
+        or expect.not_member_of
+        or expect.licenses is not None
+    )
+    if about_a_user and expect.user is None:
+        raise inner.error("an expectation about an account says whose, with 'user'")
+    if not about_a_user and not expect.writes:
+        raise inner.error("an expectation says what it expects")
+    return expect
+
+
+# The key that makes a step what it is, and how the step is read.
+_STEPS: Mapping[str, Callable[[_Reader], Deed]] = {
+    "type": lambda s: Type(s.need("as", s.text), s.need("in", s.place), s.need("type", s.text)),
+    "submit": lambda s: Submit(s.need("as", s.text), s.need("submit", s.mapping_of(s.text)), s.within()),
+    "click": lambda s: Click(
+        s.need("as", s.text),
+        s.need("click", s.text),
+        s.may("in", s.place, None),
+        s.may("save", s.text, None),
+        s.within(),
+    ),
+    "choose": lambda s: Choose(
+        s.need("as", s.text), s.need("choose", s.mapping_of(s.text)), s.may("in", s.place, None), s.within()
+    ),
+    "open": lambda s: s.said("open", "home", OpenHome(s.need("as", s.text))),
+    "close": lambda s: s.said("close", "modal", CloseModal(s.need("as", s.text))),
+    "expect": _expect,
+    "never": _never,
+    "expect_tenant": _expect_tenant,
+    "fault": lambda s: StartFault(s.need("fault", s.fault)),
+    "clear": lambda s: ClearFault(s.need("clear", s.fault)),
+    "advance": lambda s: Advance(s.need("advance", s.seconds)),
+    "kill": lambda s: s.said("kill", "bot", KillBot()),
+    "start": lambda s: s.said("start", "bot", StartBot()),
+    "redeliver": lambda s: s.said("redeliver", "last", RedeliverLast()),
+    "audit": lambda s: s.said("audit", "ok", AuditVerifies()),
+}
+
+
+def parse(text: str, file: Path) -> Dialogue:
+    """Read a dialogue; `file` is its name in errors. DialogueError says what is wrong and where."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
+        raise DialogueError(f"{file}:{line}: {error.problem}") from error
+    if root is None:
+        raise DialogueError(f"{file}:1: the dialogue is empty")
+    saved: set[str] = set()
+    story = _Reader(root, file, "a dialogue", saved)
+    title = story.need("title", story.text)
+    faults: tuple[str, ...] = ()
+    if "world" in story.names:
+        world = story.inside("world", "the world")
+        faults = world.may("faults", world.faults, ())
+        world.done()
+    nodes = story.need("steps", lambda node: node)
+    story.done()
+    if not isinstance(nodes, yaml.SequenceNode) or not nodes.value:
+        raise story.error("'steps' is a list of steps", nodes)
+    steps = []
+    for number, node in enumerate(nodes.value, start=1):
+        steps.append(_step(number, node, text, file, saved))
+    return Dialogue(file, title, faults, tuple(steps))
+
+
+def _step(number: int, node: yaml.Node, text: str, file: Path, saved: set[str]) -> Step:
+    reader = _Reader(node, file, "a step", saved)
+    kinds = [key for key in reader.names if key in _STEPS]
+    if len(kinds) != 1:
+        said = f"this one says {' and '.join(kinds)}" if kinds else f"this one has {', '.join(reader.names)}"
+        raise reader.error(f"a step says exactly one of: {', '.join(_STEPS)}; {said}")
+    does = _STEPS[kinds[0]](reader)
+    reader.done()
+    if isinstance(does, Click) and does.save is not None:
+        saved.add(does.save)
+    source = " ".join(text[node.start_mark.index : node.end_mark.index].split())
+    return Step(number, node.start_mark.line + 1, source, does)
+
+
+def load(path: Path) -> Dialogue:
+    """Read a dialogue from a file; OSError if it cannot be read, DialogueError if it makes no sense."""
+    return parse(path.read_text(encoding="utf-8"), path)

@@ -1,0 +1,393 @@
+"""What can go wrong in the pretend world, by name for people and by rule for tests."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from aiohttp import web
+
+Service = Literal["entra", "graph", "vault", "slack"]
+
+SIGN_IN = "SIGN-IN"
+"""The method under which Entra asks about a user's password sign-in; the path is the lower-case user name."""
+
+SOCKET = "SOCKET"
+"""The method under which Slack asks about a Socket Mode connection; the path is `/`."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answer with this instead of doing anything. A mapping becomes JSON, a string is sent as it is."""
+
+    status: int
+    body: Mapping[str, Any] | str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Delay:
+    """Do it, this many seconds (of the machine) later."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Close the connection without an answer, before or after the request was applied."""
+
+    when: Literal["before", "after"]
+
+
+@dataclass(frozen=True)
+class Hang:
+    """Neither do anything nor answer, for as long as the client waits."""
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Entra only: refuse a sign-in with this AADSTS code, as Entra words it."""
+
+    code: int
+
+
+@dataclass(frozen=True)
+class Lag:
+    """Graph only: reads show the directory as it was this many seconds ago."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """Graph only: refuse the token with a claims challenge, as continuous access evaluation does."""
+
+
+Effect = Answer | Delay | Drop | Hang | Refuse | Lag | Challenge
+
+
+@dataclass(eq=False)
+class Rule:
+    """When a request of `service` matches, `effect` happens to it.
+
+    `method` is one method, several joined by `|`, or `*`. `path` is a glob (`*` also crosses slashes) over
+    the path relative to the service: `/users/*`, `/secrets/*`, `/oauth2/v2.0/token`, `/chat.postMessage`.
+    """
+
+    service: Service
+    method: str
+    path: str
+    effect: Effect
+    times: int | None = None  # None: until it is taken away
+    after: int = 0  # let this many matching requests through first
+    except_paths: tuple[str, ...] = ()
+
+    def matches(self, service: str, method: str, path: str) -> bool:
+        """Whether this rule speaks of such a request; says nothing about `times` and `after`."""
+        return (
+            self.service == service
+            and (self.method == "*" or method in self.method.split("|"))
+            and fnmatchcase(path, self.path)
+            and not any(fnmatchcase(path, spared) for spared in self.except_paths)
+        )
+
+
+@dataclass(frozen=True)
+class FaultKind:
+    """A fault with a name: a button on the panel, a word in a dialogue."""
+
+    name: str
+    title: str
+    description: str
+    service: Service
+    rules: tuple[Rule, ...]
+
+
+# Real methods only: servers also ask under invented ones (a sign-in, a socket, a vault's challenge).
+_REQUESTS = "GET|POST|PUT|PATCH|DELETE"
+
+
+def _kinds() -> tuple[FaultKind, ...]:
+    def refused(code: int) -> tuple[Rule, ...]:
+        return (Rule("entra", SIGN_IN, "svc-latchkey@*", Refuse(code)),)
+
+    def answers(
+        service: Service, status: int, error: Mapping[str, Any], *, times: int | None = None
+    ) -> tuple[Rule, ...]:
+        headers = {"Retry-After": "2"} if status == 429 else {}
+        return (Rule(service, _REQUESTS, "/*", Answer(status, error, headers), times),)
+
+    unavailable = {"error": {"code": "ServiceUnavailable", "message": "The service is unavailable."}}
+    return (
+        FaultKind(
+            "policy-blocks-service-account",
+            "Policy blocks the service account",
+            "A Conditional Access policy refuses every sign-in of the service account (AADSTS53003).",
+            "entra",
+            refused(53003),
+        ),
+        FaultKind(
+            "mfa-required",
+            "MFA required",
+            "A policy asks the service account for a second factor it cannot give (AADSTS50076).",
+            "entra",
+            refused(50076),
+        ),
+        FaultKind(
+            "wrong-password",
+            "Wrong password",
+            "Somebody changed the service account's password outside Latchkey (AADSTS50126).",
+            "entra",
+            refused(50126),
+        ),
+        FaultKind(
+            "account-disabled",
+            "Account disabled",
+            "Somebody blocked the service account's sign-in (AADSTS50057).",
+            "entra",
+            refused(50057),
+        ),
+        FaultKind(
+            "entra-down",
+            "Entra down",
+            "Every request to Entra is answered with 503 Service Unavailable.",
+            "entra",
+            answers("entra", 503, {"error": "temporarily_unavailable", "error_codes": [90033]}),
+        ),
+        FaultKind(
+            "vault-down",
+            "Key Vault down",
+            "Every request to Key Vault is answered with 503 Service Unavailable.",
+            "vault",
+            (Rule("vault", "*", "/*", Answer(503, unavailable)),),
+        ),
+        FaultKind(
+            "vault-forbidden",
+            "Key Vault forbids",
+            "The bot identity lost its Key Vault role: 403 Forbidden, ForbiddenByRbac.",
+            "vault",
+            answers(
+                "vault",
+                403,
+                {
+                    "error": {
+                        "code": "Forbidden",
+                        "message": "Caller is not authorized to perform action on resource.",
+                        "innererror": {"code": "ForbiddenByRbac"},
+                    }
+                },
+            ),
+        ),
+        FaultKind(
+            "vault-throttled",
+            "Key Vault throttles",
+            "The next 3 requests to Key Vault are answered with 429 and Retry-After: 2.",
+            "vault",
+            answers(
+                "vault",
+                429,
+                {"error": {"code": "Throttled", "message": "Too many requests were received."}},
+                times=3,
+            ),
+        ),
+        FaultKind(
+            "graph-throttled",
+            "Graph throttles",
+            "The next 3 requests to Graph are answered with 429 and Retry-After: 2.",
+            "graph",
+            answers("graph", 429, {"error": {"code": "TooManyRequests", "message": "Too many requests."}}, times=3),
+        ),
+        FaultKind(
+            "graph-down",
+            "Graph down",
+            "Every request to Graph is answered with 503 Service Unavailable.",
+            "graph",
+            answers("graph", 503, unavailable),
+        ),
+        FaultKind(
+            "graph-forbidden",
+            "Graph forbids",
+            "Every request to Graph is refused with 403 Authorization_RequestDenied, as after a lost role.",
+            "graph",
+            answers(
+                "graph",
+                403,
+                {
+                    "error": {
+                        "code": "Authorization_RequestDenied",
+                        "message": "Insufficient privileges to complete the operation.",
+                    }
+                },
+            ),
+        ),
+        FaultKind(
+            "graph-lag",
+            "Graph lags",
+            "Reads show the directory as it was 20 seconds ago, as from a slow replica.",
+            "graph",
+            (Rule("graph", "GET", "/*", Lag(20.0)),),
+        ),
+        FaultKind(
+            "graph-drops-after-write",
+            "Graph drops after a write",
+            "The next write is applied, and then the connection is closed without an answer.",
+            "graph",
+            (
+                Rule(
+                    "graph",
+                    "POST|PUT|PATCH|DELETE",
+                    "/*",
+                    Drop("after"),
+                    times=1,
+                    except_paths=("*/checkMemberGroups", "*/evaluate"),  # these only read
+                ),
+            ),
+        ),
+        FaultKind(
+            "slack-down",
+            "Slack down",
+            "Every Web API call is answered with 503 Service Unavailable.",
+            "slack",
+            answers("slack", 503, {"ok": False, "error": "service_unavailable"}),
+        ),
+        FaultKind(
+            "slack-throttled",
+            "Slack throttles",
+            "The next 3 Web API calls are answered with 429 and Retry-After: 2.",
+            "slack",
+            answers("slack", 429, {"ok": False, "error": "ratelimited"}, times=3),
+        ),
+        FaultKind(
+            "slack-drops-socket",
+            "Slack drops the socket",
+            "Socket Mode connections are cut without a goodbye, and new ones too until this is stopped.",
+            "slack",
+            (Rule("slack", SOCKET, "/", Drop("before")),),
+        ),
+    )
+
+
+class Faults:
+    """The faults in force. Servers ask `match` for each request; people start kinds, tests add rules."""
+
+    def __init__(self) -> None:
+        self._kinds = {kind.name: kind for kind in _kinds()}
+        self._started: dict[str, list[Rule]] = {}
+        self._added: list[Rule] = []
+        self._listeners: list[Callable[[], None]] = []
+
+    def catalogue(self) -> tuple[FaultKind, ...]:
+        """Every fault with a name, in the order of a panel."""
+        return tuple(self._kinds.values())
+
+    def start(self, name: str) -> None:
+        """Let a named fault happen from now on, its count begun anew. KeyError if there is no such fault."""
+        self._started[name] = [replace(rule) for rule in self._kinds[name].rules]
+        self._tell()
+
+    def stop(self, name: str) -> None:
+        """End a named fault, whether it happens or not. KeyError if there is no such fault."""
+        self._kinds[name]
+        if self._started.pop(name, None) is not None:
+            self._tell()
+
+    def stop_all(self) -> None:
+        """End every fault, rules added by tests included."""
+        self._started.clear()
+        self._added.clear()
+        self._tell()
+
+    def active(self) -> list[str]:
+        """The names of the faults that still happen; one that has used up its `times` is gone."""
+        return list(self._started)
+
+    def add(self, rule: Rule) -> Rule:
+        """Put a rule in force, ahead of the named faults and behind rules added earlier."""
+        self._added.append(rule)
+        self._tell()
+        return rule
+
+    def remove(self, rule: Rule) -> None:
+        """Take an added rule away; one that has used up its `times` is already gone, which is no error."""
+        if rule in self._added:
+            self._added.remove(rule)
+            self._tell()
+
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener()` whenever the set of faults changes; the returned function ends that."""
+        self._listeners.append(listener)
+
+        def unsubscribe() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return unsubscribe
+
+    def match(self, service: Service, method: str, path: str) -> Effect | None:
+        """What happens to this request, counted against the rule that says so; None: nothing, serve it."""
+        if not self._added and not self._started:
+            return None
+        for rule in tuple(self._added):
+            if rule.matches(service, method, path):
+                if rule.after > 0:
+                    rule.after -= 1
+                    continue
+                if self._use_up(rule):
+                    self._added.remove(rule)
+                    self._tell()
+                return rule.effect
+        for name, rules in tuple(self._started.items()):
+            for rule in rules:
+                if rule.matches(service, method, path):
+                    if self._use_up(rule):
+                        rules.remove(rule)
+                        if not rules:
+                            del self._started[name]
+                        self._tell()
+                    return rule.effect
+        return None
+
+    @staticmethod
+    def _use_up(rule: Rule) -> bool:
+        if rule.times is None:
+            return False
+        rule.times -= 1
+        return rule.times <= 0
+
+    def _tell(self) -> None:
+        for listener in tuple(self._listeners):
+            listener()
+
+
+async def disturb(
+    effect: Effect | None, request: web.Request, serve: Callable[[], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer an aiohttp request as `effect` wants it; `serve` does what the request asks for.
+
+    `Refuse`, `Lag` and `Challenge` mean something to one service only; here they are served as they are.
+    """
+    match effect:
+        case Answer(status, body, headers):
+            if isinstance(body, Mapping):
+                return web.json_response(dict(body), status=status, headers=headers)
+            return web.Response(status=status, text=body, headers=headers)
+        case Delay(seconds):
+            await asyncio.sleep(seconds)
+            return await serve()
+        case Drop(when):
+            answer = await serve() if when == "after" else web.Response()
+            hang_up(request)
+            return answer
+        case Hang():
+            while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110 - aiohttp offers nothing to wait on for a client that leaves
+                await asyncio.sleep(0.05)
+            return web.Response()
+        case _:
+            return await serve()
+
+
+def hang_up(request: web.Request) -> None:
+    """Close a request's connection now, so that the client sees neither a status nor a body."""
+    if request.transport is not None:
+        request.transport.abort()

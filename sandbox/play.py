@@ -1,0 +1,395 @@
+"""Plays a dialogue against a world and its bot, and says at which step it did not come true."""
+
+import asyncio
+import html
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from sandbox.bot_process import BotCommandError, BotProcess
+from sandbox.dialogue import (
+    VARIABLE,
+    Advance,
+    AuditVerifies,
+    Choose,
+    ClearFault,
+    Click,
+    CloseModal,
+    Dialogue,
+    DialogueError,
+    Expect,
+    ExpectTenant,
+    KillBot,
+    Never,
+    OpenHome,
+    RedeliverLast,
+    StartBot,
+    StartFault,
+    Step,
+    Submit,
+    Type,
+    load,
+)
+from sandbox.slack.controls import controls, find_control
+from sandbox.slack.model import Channel, Delivery, Json, Message, NotOnScreen, View
+from sandbox.world import World
+
+_CODE = re.compile(r"```(.+?)```|`([^`]+)`", re.DOTALL)
+_T = TypeVar("_T")
+
+
+class NotTrue(Exception):
+    """A step of a dialogue did not come true.
+
+    The message names file, line and step, what was expected and what is there.
+    """
+
+
+class _NotYet(Exception):
+    """The world is not as expected; the message says how it is instead."""
+
+
+class Player:
+    """Plays dialogues with the people of one world and its bot, which must be running and connected."""
+
+    def __init__(self, world: World, bot: BotProcess) -> None:
+        self._world = world
+        self._slack = world.slack
+        self._bot = bot
+        self._saved: dict[str, str] = {}
+        self._person = ""
+        self._channel = ""
+        self._typed_at = "0"
+        self._last: Delivery | None = None
+        self._nevers: list[Step] = []
+
+    async def play(self, dialogue: Dialogue) -> None:
+        """Play every step in order; `NotTrue` tells about the first that fails."""
+        for step in dialogue.steps:
+            await self._play(dialogue, step)
+        for step in self._nevers:  # once more: what must never be seen must not come late either
+            await self._play(dialogue, step)
+
+    async def _play(self, dialogue: Dialogue, step: Step) -> None:
+        try:
+            await self._do(step)
+        except (_NotYet, NotOnScreen, BotCommandError) as error:
+            raise NotTrue(
+                f"{dialogue.file}:{step.line}: step {step.number} did not come true: {step.source}\n{error}"
+            ) from error
+
+    async def _do(self, step: Step) -> None:
+        match step.does:
+            case Type() as line:
+                await self._type(line)
+            case Submit(person, values, within):
+                self._person = person
+                await self._until(lambda: self._offers(person, values), within)
+                self._last = await self._slack.submit(person, self._filled(values))
+            case Click() as click:
+                await self._click(click)
+            case Choose(person, values, place, within):
+                self._person = person
+                for label, value in self._filled(values).items():
+                    where = await self._until(partial(self._find, person, label, place, loosely=True), within)
+                    self._last = await self._slack.choose(person, where, label, value) or self._last
+            case OpenHome(person):
+                self._person = person
+                await self._slack.open_home(person)
+            case CloseModal(person):
+                self._person = person
+                await self._slack.close(person)
+            case Expect() as expect:
+                await self._until(lambda: self._look(expect), expect.within)
+            case Never() as never:
+                self._check_never(never)
+                if step not in self._nevers:
+                    self._nevers.append(step)
+            case ExpectTenant() as tenant:
+                await self._until(lambda: self._look_at_tenant(tenant), tenant.within)
+            case StartFault(name):
+                self._world.faults.start(name)
+            case ClearFault(name):
+                self._world.faults.stop(name)
+            case Advance(seconds):
+                self._world.clock.advance(seconds)
+            case KillBot():
+                await self._bot.kill()
+            case StartBot():
+                await self._world.start_bot()
+            case RedeliverLast():
+                if self._last is None:
+                    raise _NotYet("nobody has done anything yet that could be delivered again")
+                await self._slack.redeliver(self._last)
+            case AuditVerifies():
+                finished = await self._bot.command("audit", "verify")
+                if finished.exit_code != 0:
+                    raise _NotYet(f"audit verify ended with {finished.exit_code}:\n{_quoted(finished.output)}")
+
+    # What people do.
+
+    async def _type(self, line: Type) -> None:
+        self._person = line.person
+        channel = self._channel_of(line.place, line.person)
+        self._channel = channel.id
+        messages = self._slack.messages(channel)
+        self._typed_at = messages[-1].ts if messages else "0"
+        self._last = await self._slack.command(line.person, channel, self._with_saved(line.text))
+
+    async def _click(self, click: Click) -> None:
+        self._person = click.person
+        label = self._with_saved(click.label)
+        where = await self._until(partial(self._find, click.person, label, click.place, loosely=False), click.within)
+        self._last = await self._slack.click(click.person, where, label)
+        if click.save is not None:
+            self._saved[click.save] = await self._until(lambda: self._secret(click.person), click.within)
+
+    def _filled(self, values: Mapping[str, str]) -> dict[str, str]:
+        return {label: self._with_saved(value) for label, value in values.items()}
+
+    def _with_saved(self, text: str) -> str:
+        return VARIABLE.sub(lambda found: self._saved[found[1]], text)
+
+    # Where things are.
+
+    def _channel_of(self, place: str, person: str) -> Channel:
+        return self._slack.direct(person) if place == "dm" else self._slack.channel(place)
+
+    def _thread(self, person: str) -> list[Message]:
+        """The newest story: the replies under the newest message since somebody typed, there or in a direct message."""
+        stories = []
+        for channel in (self._slack.channel(self._channel), self._slack.direct(person)):
+            stories += [
+                m for m in self._slack.messages(channel) if float(m.ts) > float(self._typed_at)
+            ] or self._slack.messages(channel)[-1:]
+        if not stories:
+            return []
+        return self._slack.thread(max(stories, key=lambda m: float(m.ts)))
+
+    def _modal(self, person: str) -> View:
+        view = self._slack.modal(person)
+        if view is None:
+            raise _NotYet(f"{person} has no form open")
+        return view
+
+    def _surfaces(self, person: str, place: str | None) -> Iterator[Message | View]:
+        """What a person could use, what they look at first coming first."""
+        view = self._slack.modal(person)
+        if place in (None, "modal") and view is not None:
+            yield view
+        if place in (None, "ephemeral"):
+            yield from reversed(self._slack.ephemerals(person))
+        if place in (None, "thread") and self._channel:
+            yield from reversed(self._thread(person))
+        if place is None and self._channel:
+            yield from reversed(self._slack.messages(self._channel))
+        if place is not None and place.startswith("#"):
+            yield from reversed(self._slack.messages(self._slack.channel(place)))
+        if place in (None, "dm"):
+            direct = self._slack.direct(person)
+            for message in reversed(self._slack.messages(direct)):
+                yield from reversed(self._slack.thread(message))
+                yield message
+        home = self._slack.home(person)
+        if place in (None, "home") and home is not None:
+            yield home
+
+    def _find(self, person: str, label: str, place: str | None, *, loosely: bool) -> Message | View:
+        """The nearest thing with a control of this label that the person can see."""
+        there = []
+        for surface in self._surfaces(person, place):
+            there += [name for control in controls(surface.blocks) for name in control.names]
+            try:
+                find_control(surface.blocks, label, loosely=loosely)
+            except NotOnScreen:
+                continue
+            return surface
+        raise _NotYet(f"there is no {label!r} to use; there is: {', '.join(map(repr, there)) or 'nothing'}")
+
+    def _offers(self, person: str, labels: Iterable[str]) -> View:
+        """The open form, once it has a submit button and all these fields."""
+        view = self._modal(person)
+        for label in labels:
+            try:
+                find_control(view.blocks, label, loosely=True)
+            except NotOnScreen as error:
+                raise _NotYet(f"{error}\n{_quoted(view.visible_text)}") from error
+        return view
+
+    def _secret(self, person: str) -> str:
+        """What stands as code in the open form: that is how a form shows a secret."""
+        view = self._modal(person)
+        for block in view.blocks:
+            for text in _code_in(block):
+                return text
+        raise _NotYet(f"the form shows no secret:\n{_quoted(view.visible_text)}")
+
+    def _texts(self, place: str, person: str) -> list[str]:
+        """What a reader finds in a place, one text for each message."""
+        match place:
+            case "thread":
+                return [message.visible_text for message in self._thread(person)] if self._channel else []
+            case "modal":
+                view = self._slack.modal(person)
+                return [] if view is None else [view.visible_text]
+            case "home":
+                home = self._slack.home(person)
+                return [] if home is None else [home.visible_text]
+            case "ephemeral":
+                return [message.visible_text for message in self._slack.ephemerals(person)]
+            case "dm":
+                stories = self._slack.messages(self._slack.direct(person))
+                return [m.visible_text for story in stories for m in (story, *self._slack.thread(story))]
+            case "history":
+                return [self._slack.history_text()]
+            case "log":
+                return [self._bot.log_file.read_text(encoding="utf-8", errors="replace")]
+            case "database":
+                return [
+                    file.read_bytes().decode("latin-1")
+                    for file in self._world.state.glob(f"{self._world.database.name}*")
+                ]
+            case channel:
+                return [message.visible_text for message in self._slack.messages(self._slack.channel(channel))]
+
+    # What is checked.
+
+    def _look(self, expect: Expect) -> None:
+        texts = self._texts(expect.place, expect.person or self._person)
+        wanted = [self._with_saved(text) for text in expect.contains]
+        pattern = None
+        if expect.matches is not None:
+            pattern = re.compile(VARIABLE.sub(lambda found: re.escape(self._saved[found[1]]), expect.matches))
+
+        def fits(text: str) -> bool:
+            return all(part in text for part in wanted) and (pattern is None or pattern.search(text) is not None)
+
+        everything = "\n".join(texts)
+        if expect.count is not None:
+            found = sum(map(fits, texts))
+            if found != expect.count:
+                raise _NotYet(f"expected {expect.count} that fit, there are {found}, in:\n{_quoted(everything)}")
+        elif not fits(everything):
+            missing = [part for part in wanted if part not in everything] or [f"matches {expect.matches}"]
+            raise _NotYet(f"not in {expect.place}: {', '.join(map(repr, missing))}; there is:\n{_quoted(everything)}")
+        for unwanted in expect.not_contains:
+            if self._with_saved(unwanted) in everything:
+                raise _NotYet(f"{unwanted!r} is in {expect.place}:\n{_quoted(everything)}")
+
+    def _check_never(self, never: Never) -> None:
+        for text in self._texts(never.place, never.person or self._person):
+            for part in never.contains:
+                if self._with_saved(part) in text:
+                    # Not quoted: what must never be seen should not be printed either.
+                    raise _NotYet(f"{part!r} is in {never.place}")
+
+    def _look_at_tenant(self, expect: ExpectTenant) -> None:
+        directory = self._world.directory
+        if expect.user is not None:
+            try:
+                user = directory.user(expect.user)
+            except KeyError as error:
+                raise _NotYet(f"the tenant has no user {expect.user}") from error
+            groups = {group.name for group in directory.latest.groups_of(user.id, transitive=False)}
+            skus = {directory.skus[license_.sku_id].part_number for license_, _ in directory.latest.licenses_of(user)}
+            if expect.password is not None and not directory.signs_in(user.id, self._with_saved(expect.password)):
+                raise _NotYet(f"{user.name} cannot sign in with that password")
+            if expect.account_enabled not in (None, user.enabled):
+                raise _NotYet(f"{user.name}'s account is {'enabled' if user.enabled else 'disabled'}")
+            if missing := set(expect.member_of) - groups:
+                raise _NotYet(f"{user.name} is not in {', '.join(missing)}, but in {', '.join(groups) or 'no group'}")
+            if unwanted := set(expect.not_member_of) & groups:
+                raise _NotYet(f"{user.name} is in {', '.join(unwanted)}")
+            if expect.licenses is not None and set(expect.licenses) != skus:
+                raise _NotYet(f"{user.name} has the licences {', '.join(skus) or 'none'}")
+        for write, times in expect.writes.items():
+            method, _, path = write.partition(" ")
+            seen = self._world.writes(method, path)
+            if seen != times:
+                raise _NotYet(f"Microsoft applied {write} {seen} times, not {times}")
+
+    async def _until(self, look: Callable[[], _T], within: float) -> _T:
+        """What `look` returns once it no longer raises `_NotYet`; its last complaint after `within` seconds."""
+        deadline = asyncio.get_running_loop().time() + within
+        while True:
+            change = self._world.changes.next()
+            try:
+                return look()
+            except _NotYet:
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0:
+                    raise
+            with suppress(TimeoutError):  # the last look comes after the last moment
+                await asyncio.wait_for(change.wait(), left)
+
+
+def _code_in(block: Json) -> Iterator[str]:
+    if block["type"] == "rich_text":
+        for part in block["elements"]:
+            if part["type"] == "rich_text_preformatted":
+                yield "".join(span.get("text", "") for span in part["elements"])
+    elif block["type"] == "section" and block.get("text", {}).get("type") == "mrkdwn":
+        for fenced, ticked in _CODE.findall(block["text"]["text"]):
+            yield html.unescape(fenced or ticked).strip()
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"    | {line}" for line in text.splitlines()) or "    | (nothing)"
+
+
+async def prepare(folder: Path) -> None:
+    """Make a first installation in an empty `folder`, to copy for each dialogue: it takes several seconds."""
+    async with World(state=folder) as world:
+        await BotProcess(world.environment(), folder).prepare()
+
+
+async def perform(dialogue: Dialogue, prepared: Path) -> None:
+    """Play a dialogue in a world of its own, with a bot of its own on a copy of a prepared folder."""
+    with tempfile.TemporaryDirectory(prefix="latchkey-play-") as scratch:
+        folder = Path(scratch) / "state"
+        shutil.copytree(prepared, folder)
+        async with World(state=folder) as world:
+            bot = BotProcess(world.environment(), folder)
+            world.adopt(bot)
+            for fault in dialogue.faults:
+                world.faults.start(fault)
+            try:
+                await world.start_bot()
+                await Player(world, bot).play(dialogue)
+            finally:
+                await bot.stop()
+
+
+async def play_files(files: Sequence[Path]) -> bool:
+    """Play dialogues one after the other, printing how each went; whether all came true."""
+    try:
+        dialogues = [load(file) for file in files]
+    except (DialogueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return False
+    came_true = True
+    with tempfile.TemporaryDirectory(prefix="latchkey-play-") as scratch:
+        prepared = Path(scratch) / "prepared"
+        prepared.mkdir(mode=0o700)
+        try:
+            await prepare(prepared)
+        except BotCommandError as error:
+            print(error, file=sys.stderr)
+            return False
+        for dialogue in dialogues:
+            began = time.monotonic()
+            try:
+                await perform(dialogue, prepared)
+            except (NotTrue, BotCommandError) as error:
+                came_true = False
+                print(f"NOT TRUE  {dialogue.title}\n{error}", file=sys.stderr)
+            else:
+                print(f"came true  {dialogue.title} ({time.monotonic() - began:.1f} s)")
+    return came_true

@@ -1,0 +1,247 @@
+"""The whole pretend world on loopback: clock, faults, Entra, Graph, Key Vault, Slack and the page in one loop."""
+
+import asyncio
+import json
+import socket
+import tempfile
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import yaml
+from aiohttp import ClientError, ClientSession, ClientTimeout, web
+
+from sandbox.bot_process import PROJECT, BotCommandError, BotProcess
+from sandbox.changes import Changes
+from sandbox.clock import WorldClock
+from sandbox.entra import Entra
+from sandbox.faults import Faults
+from sandbox.graph import Graph
+from sandbox.page.server import Page
+from sandbox.slack import RateLimits, SlackWorkspace
+from sandbox.tenant import contoso
+from sandbox.tls import make_tls
+from sandbox.vault import Vault
+
+_HOST = "127.0.0.1"
+_SHUTDOWN_SECONDS = 0.2  # streams and long polls never end by themselves
+_READY_SECONDS = 60.0
+
+Transport = Literal["socket", "http"]
+
+
+class World:
+    """One pretend world; enter it to let it listen.
+
+    `port` is where the page and Slack listen; 0 takes a free one. `transport` is how Slack delivers to the
+    bot: Socket Mode, or signed HTTP to `LATCHKEY_HTTP_PORT`. `state` is the folder for the bot's database and
+    keys, kept if given, temporary if not; the workspace and the tenant are new in every world.
+
+    Inside, `url` serves the page, `/api/`, `/slack/` and `/clock`; `tls_url` Entra, and Graph under
+    `/graph/v1.0`; `vault_url` the vault. `changes` tells of every change in the world.
+    """
+
+    url: str
+    tls_url: str
+    vault_url: str
+
+    def __init__(
+        self,
+        port: int = 0,
+        transport: Transport = "socket",
+        state: Path | None = None,
+        limits: RateLimits | None = None,
+    ) -> None:
+        self.transport = transport
+        self.changes = Changes()
+        self.clock = WorldClock()
+        self.faults = Faults()
+        self.directory = contoso(self.clock)
+        self.entra = Entra(self.directory, self.clock, self.faults)
+        self.graph = Graph(self.directory, self.entra, self.clock, self.faults)
+        self.vault = Vault(self.entra, self.clock, self.faults)
+        manifest = yaml.safe_load((PROJECT / "manifest.yml").read_text(encoding="utf-8"))
+        self.slack = SlackWorkspace(self.clock, self.faults, manifest, transport=transport, limits=limits)
+        self.bot: BotProcess | None = None
+        self.page = Page(self, manifest["features"]["slash_commands"])
+        self._port = port
+        self._given_state = state
+        self._bot_port = 0
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self.state = self._given_state or Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="latchkey-sandbox-"))
+            )
+            self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            tls = make_tls(self.state / "tls")
+            self._ca_file = tls.ca_file
+
+            plain, microsoft, vault = web.Application(), web.Application(), web.Application()
+            plain.router.add_get("/clock", self._stream_clock)
+            self.slack.routes(plain)
+            self.page.routes(plain)
+            self.entra.routes(microsoft)
+            self.graph.routes(microsoft)
+            self.vault.routes(vault)
+
+            listeners = {}
+            for name, app, port, context in (
+                ("plain", plain, self._port, None),
+                ("microsoft", microsoft, 0, tls.context),
+                ("vault", vault, 0, tls.context),
+            ):
+                runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+                await runner.setup()
+                stack.push_async_callback(runner.cleanup)
+                site = web.TCPSite(runner, _HOST, port, ssl_context=context)
+                await site.start()
+                listeners[name] = runner.addresses[0][1]
+            self.url = f"http://{_HOST}:{listeners['plain']}"
+            self.tls_url = f"https://localhost:{listeners['microsoft']}"
+            self.vault_url = f"https://localhost:{listeners['vault']}"
+            self.entra.origin = self.tls_url
+            self.slack.base_url = self.url
+            if self.transport == "http":
+                self._bot_port = _free_port()
+                self.slack.bot_url = f"http://{_HOST}:{self._bot_port}"
+            stack.push_async_callback(self.slack.stop)
+
+            stack.callback(self.faults.subscribe(self.changes.tell))
+            stack.callback(self.clock.subscribe(self.changes.tell))
+            stack.push_async_callback(_end, asyncio.create_task(self._watch_slack()))
+            self._open = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    def environment(self) -> dict[str, str]:
+        """Every setting the bot needs to live in this world."""
+        apps = self.directory.applications
+        settings = {
+            "LATCHKEY_SLACK_BOT_TOKEN": self.slack.bot_token,
+            "LATCHKEY_SLACK_APP_TOKEN": self.slack.app_token,
+            "LATCHKEY_SLACK_SIGNING_SECRET": self.slack.signing_secret,
+            "LATCHKEY_SLACK_API_URL": f"{self.url}/slack/api/",
+            "LATCHKEY_TENANT_ID": self.directory.tenant.id,
+            "LATCHKEY_AUTHORITY_HOST": self.tls_url,
+            "LATCHKEY_GRAPH_URL": f"{self.tls_url}/graph/v1.0",
+            "LATCHKEY_VAULT_URL": self.vault_url,
+            "LATCHKEY_VAULT_VERIFY_CHALLENGE": "false",  # a vault on localhost is not in Azure's domain
+            "LATCHKEY_EXTRA_CA_FILE": str(self._ca_file),
+            "LATCHKEY_BOT_IDENTITY": "environment",
+            "AZURE_TENANT_ID": self.directory.tenant.id,
+            "AZURE_CLIENT_ID": apps["bot"].app_id,
+            "AZURE_CLIENT_SECRET": apps["bot"].secret or "",
+            "LATCHKEY_SERVICE_CLIENT_ID": apps["service"].app_id,
+            "LATCHKEY_SERVICE_CLIENT_SECRET": apps["service"].secret or "",
+            "LATCHKEY_SERVICE_SECRET_NAME": "latchkey-service-account",
+            "LATCHKEY_WORKER_CLIENT_ID": apps["worker"].app_id,
+            "LATCHKEY_WORKER_CERTIFICATE_NAME": "latchkey-worker-certificate",
+            "LATCHKEY_SANDBOX_CLOCK": f"{self.url}/clock",
+            "LATCHKEY_DATABASE": str(self.database),
+            "LATCHKEY_AUDIT_KEY_FILE": str(self.state / "keys" / "audit.key"),
+            "LATCHKEY_TIME_ZONE": "Europe/London",
+            "LATCHKEY_SUPPORT_CONTACT": "Ana Ruiz or Bo Lind",
+        }
+        if self.transport == "http":
+            del settings["LATCHKEY_SLACK_APP_TOKEN"]
+            settings["LATCHKEY_HTTP_PORT"] = str(self._bot_port)
+        return settings
+
+    # The bot in this world.
+
+    @property
+    def database(self) -> Path:
+        """Where the bot keeps its database."""
+        return self.state / "data" / "latchkey.db"
+
+    def adopt(self, bot: BotProcess) -> None:
+        """Let the page start and kill this bot, and tell of its life in `changes`."""
+        self.bot = bot
+        self._open.callback(bot.subscribe(self.changes.tell))
+
+    @property
+    def bot_connected(self) -> bool:
+        """Whether Slack can deliver; over HTTP, whether there is somebody to try."""
+        if self.transport == "http":
+            return self.bot is not None and self.bot.state == "running"
+        return self.slack.bot_connected > 0
+
+    async def start_bot(self) -> None:
+        """Start the adopted bot and wait until Slack can deliver to it.
+
+        BotCommandError with the end of its log when it ends instead, or is not ready after a minute.
+        """
+        bot = self.bot
+        if bot is None:
+            raise BotCommandError("this world has no bot of its own")
+        await bot.start()
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                while not await self._is_ready():
+                    if bot.state != "running":
+                        raise BotCommandError(f"the bot ended with exit code {bot.exit_code}:\n{bot.log()}")
+        except TimeoutError as error:
+            raise BotCommandError(f"the bot is not ready after {_READY_SECONDS:g} s:\n{bot.log()}") from error
+
+    async def _is_ready(self) -> bool:
+        """Whether the bot is ready, asked after a moment in which it could become so."""
+        if self.transport == "socket":
+            change = self.changes.next()
+            if not self.bot_connected:
+                await change.wait()
+            return self.bot_connected
+        with suppress(ClientError, TimeoutError):  # not listening yet
+            async with ClientSession(timeout=ClientTimeout(total=2)) as session:
+                async with session.get(f"http://{_HOST}:{self._bot_port}/readyz") as response:
+                    if response.status == 200:
+                        return True
+        await asyncio.sleep(0.05)  # nobody tells when a port begins to answer
+        return False
+
+    def writes(self, method: str, path: str) -> int:
+        """How many changes Graph has applied with this method whose path begins with `path`."""
+        return sum(
+            1
+            for request in self.graph.requests
+            if request.applied and request.method == method and request.path.startswith(path)
+        )
+
+    # What is served here.
+
+    async def _stream_clock(self, request: web.Request) -> web.StreamResponse:
+        """How far ahead the world's clock is: a line of JSON at once, and one for every move."""
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
+        await response.prepare(request)
+        moves: asyncio.Queue[float] = asyncio.Queue()
+        moves.put_nowait(self.clock.offset)
+        unsubscribe = self.clock.subscribe(moves.put_nowait)
+        try:
+            while True:
+                await response.write(json.dumps({"offset": await moves.get()}).encode() + b"\n")
+        finally:
+            unsubscribe()
+
+    async def _watch_slack(self) -> None:
+        while True:
+            await self.slack.changed()
+            self.changes.tell()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))
+
+
+def _free_port() -> int:
+    """A port nobody listens on; somebody could take it before the bot does, which its log would then say."""
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port

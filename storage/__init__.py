@@ -1,0 +1,1 @@
+"""The only room that remembers: SQLite, and secrets in Key Vault."""

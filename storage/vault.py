@@ -1,0 +1,226 @@
+"""Azure Key Vault, where secrets rest."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from bot.errors import ConfigurationError, VaultProblem
+from bot.model import Secret
+from bot.ports import Clock, SecretVersion
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.exceptions import AzureError
+    from azure.core.pipeline.transport import AsyncHttpTransport
+    from azure.keyvault.secrets import SecretProperties
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+TRIES: Final = 3
+LONGEST_WAIT_SECONDS: Final = 30.0
+"""A vault that asks for more patience is reported as throttling instead."""
+
+_NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
+_REPEATED: Final = frozenset({429, 500, 502, 503, 504})
+_REPEATED_STORING: Final = frozenset({429, 503})
+"""After anything else, silence too, the version may be there already, and a second would be one too many."""
+
+_SENTENCES: Final[Mapping[str, str]] = {
+    "unreachable": (
+        "Key Vault cannot be reached. Check LATCHKEY_VAULT_URL and the network between Latchkey and the vault, and try "
+        "again."
+    ),
+    "unauthenticated": (
+        "Latchkey's own identity cannot sign in to Key Vault. Check LATCHKEY_BOT_IDENTITY and what that identity needs "
+        "on this machine; `latchkey doctor` looks at each part."
+    ),
+    "not a vault": (
+        "What answers under LATCHKEY_VAULT_URL does not say that it is that Key Vault, so Latchkey shows it no token. "
+        "Check the address."
+    ),
+    "forbidden": (
+        "Key Vault does not let Latchkey's own identity do this. Give it the role Key Vault Secrets Officer on the "
+        "vault; a new role takes some minutes."
+    ),
+    "firewall": (
+        "Key Vault's firewall does not let Latchkey in. Allow the address or network Latchkey runs in, in the vault's "
+        "network settings."
+    ),
+    "missing": "Key Vault holds no secret of that name and version. Check its name in Latchkey's settings.",
+    "disabled": (
+        "That version of the secret is disabled in Key Vault. Find out who disabled it and why, and enable it there."
+    ),
+    "deleted": "A deleted secret of that name waits in Key Vault. Recover it there, and try again.",
+    "throttled": "Key Vault gets too many requests at the moment. Wait some minutes and try again.",
+    "failed": "Key Vault has a fault at the moment. Wait and try again, and tell a tenant admin if it stays.",
+}
+_REASONS: Final[Mapping[str, str]] = {"firewall": "forbidden", "not a vault": "unauthenticated"}
+"""The cases that have a sentence of their own within one of the reasons a `VaultProblem` gives."""
+
+
+class KeyVault:
+    """The secrets of one vault, as `bot.ports.Vault` promises: every failure is a `VaultProblem`.
+
+    *credential* is the bot's own identity and *transport* goes over the shared session; who made them closes them.
+    *verify_challenge_resource* off lets a vault answer under a host name that is not Azure's own. Values live in the
+    returned `Secret` only. A `store` that fails as `unreachable` or `failed` may have stored its version: list them.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credential: AsyncTokenCredential,
+        transport: AsyncHttpTransport[Any, Any],
+        clock: Clock,
+        *,
+        verify_challenge_resource: bool = True,
+    ) -> None:
+        from azure.keyvault.secrets.aio import SecretClient
+
+        if urlsplit(url).scheme != "https":
+            raise ConfigurationError(
+                "LATCHKEY_VAULT_URL must be the https address of a Key Vault, like https://contoso.vault.azure.net."
+            )
+        self._clock = clock
+        self._client = SecretClient(
+            url,
+            credential,
+            transport=transport,
+            verify_challenge_resource=verify_challenge_resource,
+            retry_total=0,  # we try again ourselves: on our clock, and never where a version could be stored twice
+            permit_redirects=False,
+        )
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def versions(self, name: str) -> list[SecretVersion]:
+        async def listed() -> list[SecretVersion]:
+            return [_version(found) async for found in self._client.list_properties_of_secret_versions(_checked(name))]
+
+        try:
+            found = await self._tried(listed)
+        except VaultProblem as problem:
+            if problem.reason == "missing":
+                return []
+            raise
+        return sorted(found, key=lambda version: version.created_at, reverse=True)
+
+    async def read(self, name: str, version: str | None = None) -> Secret:
+        async def read() -> Secret | None:
+            secret = await self._client.get_secret(_checked(name), version)
+            return None if secret.value is None else Secret(secret.value)
+
+        found = await self._tried(read)
+        if found is None:
+            raise VaultProblem(_SENTENCES["missing"], reason="missing")
+        return found
+
+    async def store(
+        self, name: str, value: Secret, *, tags: Mapping[str, str], content_type: str = ""
+    ) -> SecretVersion:
+        async def stored() -> SecretVersion:
+            secret = await self._client.set_secret(
+                _checked(name), value.reveal(), tags=dict(tags), content_type=content_type or None
+            )
+            return _version(secret.properties)
+
+        return await self._tried(stored, storing=True)
+
+    async def label(self, name: str, version: str, *, tags: Mapping[str, str], enabled: bool = True) -> None:
+        async def labelled() -> None:
+            await self._client.update_secret_properties(_checked(name), version, tags=dict(tags), enabled=enabled)
+
+        await self._tried(labelled)
+
+    async def _tried(self, ask: Callable[[], Awaitable[T]], *, storing: bool = False) -> T:
+        """What *ask* brings, tried again after passing troubles.
+
+        The library's errors end here: they hold the request, with its token and perhaps a secret.
+        """
+        from azure.core.exceptions import AzureError
+
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return await ask()
+            except (AzureError, ValueError) as error:  # ValueError: the challenge is not that of this vault
+                trouble = _trouble(error)
+                log.info("key vault problem", extra={"error": type(error).__name__, "tries": tries, **asdict(trouble)})
+            wait = float(2 ** (tries - 1)) if trouble.asked_wait is None else trouble.asked_wait
+            if storing:
+                passing = trouble.status in _REPEATED_STORING
+            else:
+                passing = trouble.status in _REPEATED or trouble.what == "unreachable"
+            if not passing or tries == TRIES or wait > LONGEST_WAIT_SECONDS:
+                raise VaultProblem(_SENTENCES[trouble.what], reason=_REASONS.get(trouble.what, trouble.what))
+            await self._clock.sleep_until(self._clock.now() + timedelta(seconds=wait))
+
+
+@dataclass(frozen=True)
+class _Trouble:
+    """What we keep of the library's error. `what` is one of our sentences, `code` the vault's own word for a 403."""
+
+    what: str
+    status: int | None = None
+    code: str | None = None
+    asked_wait: float | None = None
+
+
+def _trouble(error: AzureError | ValueError) -> _Trouble:
+    from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+
+    if not isinstance(error, AzureError):
+        return _Trouble("not a vault")
+    if not isinstance(error, HttpResponseError):
+        return _Trouble("unreachable")
+    code = (error.error.innererror or {}).get("code") if error.error else None
+    what = "unauthenticated" if isinstance(error, ClientAuthenticationError) else _what(error.status_code, code)
+    headers: Mapping[str, str] = getattr(error.response, "headers", {})
+    asked = headers.get("Retry-After", "")
+    return _Trouble(what, error.status_code, code, float(asked) if re.fullmatch(r"\d{1,9}", asked) else None)
+
+
+def _what(status: int | None, code: str | None) -> str:
+    match status, code:
+        case 403, "SecretDisabled":
+            return "disabled"
+        case 403, "ForbiddenByFirewall":
+            return "firewall"
+        case 403, _:
+            return "forbidden"
+        case 404, _:
+            return "missing"
+        case 409, _:
+            return "deleted"
+        case 429, _:
+            return "throttled"
+    return "failed"
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{name!r} cannot be the name of a secret: only letters, digits and hyphens can. Change it in the settings."
+        )
+    return name
+
+
+def _version(properties: SecretProperties) -> SecretVersion:
+    return SecretVersion(
+        name=properties.name or "",
+        version=properties.version or "",
+        enabled=bool(properties.enabled),
+        created_at=properties.created_on or datetime.fromtimestamp(0, UTC),
+        expires_at=properties.expires_on,
+        tags=dict(properties.tags or {}),
+    )

@@ -1,0 +1,24 @@
+"""The shipped dialogues come true: the real bot, in a process of its own, against the pretend world."""
+
+from pathlib import Path
+
+import pytest
+
+from sandbox.dialogue import load
+from sandbox.play import perform, prepare
+
+DIALOGUES = sorted((Path(__file__).parent.parent / "sandbox" / "dialogues").glob("*.yaml"))
+
+
+@pytest.fixture(scope="session")
+async def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished first installation, made once with the bot's own command line; every dialogue gets a copy."""
+    folder = tmp_path_factory.mktemp("prepared")
+    await prepare(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", DIALOGUES, ids=lambda file: file.stem)
+async def test_a_dialogue_comes_true(file: Path, prepared: Path) -> None:
+    await perform(load(file), prepared)
