@@ -123,7 +123,7 @@ class CarryingOut:
         When no usable answer came, the attempt stays open until the tenant was read.
         """
         sending = _Sending(str(uuid.uuid4()), index, call)
-        made = speakable_password(target.name.split()) if call.generates else None
+        made = speakable_password((target.name, target.detail)) if call.generates else None
         self._journey.show(f"call:{index}", self._journey.action.working.format(target=target.name))
         await self._journey.save(
             self._journey.record("attempt.started", self._circumstances(sending), sending.id),

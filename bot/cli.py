@@ -119,6 +119,7 @@ def _sandbox(arguments: argparse.Namespace) -> int:
 
 def _actions(arguments: argparse.Namespace) -> int:
     from bot.actions import catalogue
+    from bot.directory import PERMISSIONS
     from bot.directory_roles import names_of
 
     for action in catalogue().values():
@@ -126,6 +127,9 @@ def _actions(arguments: argparse.Namespace) -> int:
         print(f"    Graph permissions: {', '.join(action.permissions)}")
         if action.roles:
             print(f"    Directory role, one of: {', '.join(names_of(action.roles))}")
+        if action.application_roles:
+            print(f"    For an application, one of: {', '.join(names_of(action.application_roles))}")
+    print(f"Every action also looks its target up, with: {', '.join(PERMISSIONS)}")
     return 0
 
 

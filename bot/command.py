@@ -235,12 +235,13 @@ def _most_words(wanted: Input, following: list[_Word], *, begun: bool) -> int:
 
 
 def _place(action: Action, taken: _Taken, positional: list[Input]) -> str:
-    """The target among the words that belong to no option; what follows it fills the inputs in order."""
+    """The target among the words that belong to no option; what follows it fills the inputs in order: those that must
+    be given, or else, after a target that is certain to have ended, the others."""
     if not taken.words:
         return ""
     first, *others = taken.words
     certain = taken.first_quoted or looks_exact(first)
-    open_inputs = [each for each in positional if each.required or certain]
+    open_inputs = [each for each in positional if each.required] or (positional if certain else [])
     if not certain and not open_inputs:
         for other in others:
             if looks_exact(other):

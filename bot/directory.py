@@ -69,6 +69,8 @@ async def find_people(reader: Reader, typed: str, limit: int = 5) -> list[Person
     try:
         return [_person(await _read_user(reader, typed))]
     except GraphNotFound:
+        if looks_like_id(typed):
+            return []
         address = quoted(typed)
         query = {
             "$filter": f"mail eq {address} or proxyAddresses/any(each:each eq {quoted(f'smtp:{typed}')})",
@@ -81,14 +83,6 @@ async def find_people(reader: Reader, typed: str, limit: int = 5) -> list[Person
 def means_exactly(typed: str, person: Person) -> bool:
     """Whether *typed* is this person's sign-in name or object id, so that nobody else can be meant."""
     return typed.strip().lower() in (person.upn.lower(), person.id)
-
-
-async def search_people(reader: Reader, typed: str, limit: int = 20) -> list[Target]:
-    """People for a searchable list, by the beginning of any part of their names."""
-    return [
-        Target(TargetKind.USER, person.id, person.name, _joined(person.upn, person.department))
-        for person in await find_people(reader, typed, limit)
-    ]
 
 
 async def read_person(reader: Reader, object_id: str, *, guard: bool) -> Person:
@@ -456,7 +450,7 @@ def quoted(text: str) -> str:
 
 async def together(*reads: Coroutine[Any, Any, Any]) -> list[Any]:
     """The answers of reads that run at once. If one fails, the others are stopped before it is raised."""
-    tasks = [asyncio.ensure_future(read) for read in reads]
+    tasks = [asyncio.create_task(read) for read in reads]
     try:
         return await asyncio.gather(*tasks)
     finally:
@@ -472,10 +466,6 @@ def _moment(text: str | None) -> datetime | None:
 def _lower(object_id: str) -> str:
     """An id in the one spelling that is compared."""
     return object_id.lower()
-
-
-def _joined(*parts: str | None) -> str:
-    return ", ".join(part for part in parts if part)
 
 
 def _either(names: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from bot.actions._action import Action
 from bot.command import read_since
 from bot.directory import find_people, read_person
 from bot.errors import BadInput
-from bot.model import JSON, AuditRecord, Operator, Request, Session, SessionState, Step
+from bot.model import JSON, AuditRecord, Operator, Request, Session, SessionState, SlackUser, Step
 from bot.ports import Clock, Operators, Requests, Settings
 from bot.session import ManagementSession
 
@@ -110,22 +110,26 @@ class Enquiries:
     # --- help and can ------------------------------------------------------------------------------------------------
 
     async def _help(self, request: Request) -> Reply:
+        title = "What you can do with Latchkey"
+        return f"{title}.", {"title": title, "commands": await self.commands_of(request.slack)}
+
+    async def commands_of(self, slack: SlackUser) -> list[list[str]]:
+        """Every action as (how to type it, title, why this person cannot have it done; empty if they can), as far as
+        that can be known without a target: from their roles, and from what the identity was last seen to hold."""
         settings = await self._settings.current()
+        identity = self._session.current.identity
         lines = []
         for action in catalogue().values():
-            decision = policy.decide_person(await self._question(request, action))
-            stopped = decision.deny
-            identity = self._session.current.identity
+            stopped = policy.decide_person(await self._question(slack, action)).deny
             if stopped is None and identity is not None and identity.id == settings.identity_id:
                 suffices = policy.check_identity(action, identity)
                 stopped = None if suffices.ok else suffices
-            why_not = policy.words(stopped, zone=self._zone) if stopped else ""
-            lines.append([action.usage, action.title, why_not])
-        return "What you can do with Latchkey.", {"title": "What you can do with Latchkey", "commands": lines}
+            lines.append([action.usage, action.title, policy.words(stopped, zone=self._zone) if stopped else ""])
+        return lines
 
-    async def _question(self, request: Request, action: Action) -> policy.Question:
+    async def _question(self, slack: SlackUser, action: Action) -> policy.Question:
         return policy.Question(
-            rights=self._operators.rights(request.slack, action.command),
+            rights=self._operators.rights(slack, action.command),
             command=action.command,
             action=action,
             now=self._clock.now(),
@@ -140,7 +144,7 @@ class Enquiries:
         action = catalogue().get(str(request.inputs.get("action")))
         if action is None:
             raise BadInput("Say which action and for whom, such as `/m365 can reset-password adele@contoso.com`.")
-        question = await self._question(request, action)
+        question = await self._question(request.slack, action)
         decision = policy.decide_person(question)
         title = f"Could you {action.phrase.format(target='somebody')}?"
         if decision.verdict is not policy.Verdict.DENY and request.typed:

@@ -211,7 +211,7 @@ class Person:
     eligibility_unknown: bool = False
     """The tenant's licence has no eligible assignments (Graph answers with its licence error); noted in the trace."""
     guarded: bool = False
-    """Groups, roles and units were read. Where they were not, their being empty means nothing and no write is allowed."""
+    """Groups, roles and units were read. Where they were not, their emptiness means nothing: no write is allowed."""
 
     @property
     def target(self) -> Target:

@@ -538,7 +538,9 @@ def _no(code: Code, facts: Mapping[str, str], ask: Sequence[str], zone: tzinfo) 
                 f"{elsewhere}"
             )
         case Code.SESSION:
-            return "The management session is off, so nothing can be changed. Type `/m365-session on`, then try again."
+            return (
+                "The management session is not on, so nothing can be changed. Type `/m365-session on`, then try again."
+            )
         case Code.DELEGATED_ONLY:
             return (
                 f"Microsoft lets only a signed-in account do this, and Latchkey works here as the application "
@@ -554,8 +556,8 @@ def _no(code: Code, facts: Mapping[str, str], ask: Sequence[str], zone: tzinfo) 
         case Code.VERIFIED:
             return 'It must be said how you verified the caller. Add it, such as `--verified "called back"`.'
         case Code.TICKET:
-            given = f"`{facts['ticket']}` is not a ticket number here. " if "ticket" in facts else ""
-            return f"{given}A ticket number is needed. Add `--ticket` and the number, in the form `{facts['pattern']}`."
+            wrong = f", which `{facts['ticket']}` is not" if "ticket" in facts else ""
+            return f"A ticket number is needed{wrong}. Add `--ticket` and the number, in the form `{facts['pattern']}`."
         case Code.PROTECTION | Code.ELIGIBILITY:
             raise ValueError(f"{code} never refuses")
 
@@ -583,5 +585,5 @@ def _listed(items: list[str], word: str) -> str:
 
 def _printable(text: str) -> str:
     """*text* on one line, without characters that are not seen, and not endless."""
-    seen = "".join(char if char.isprintable() else " " for char in text)
+    seen = text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
     return " ".join(seen.split())[:200]

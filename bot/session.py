@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from bot.errors import LatchkeyError, NotPossible, SessionEnded
+from bot.errors import LatchkeyError, NotPossible, SessionEnded, StorageProblem
 from bot.identities import ServiceIdentity, called, directory_roles
 from bot.model import (
     JSON,
@@ -189,6 +189,7 @@ class ManagementSession:
         self._idle = timedelta()
         self._ender: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[Session], None]] = []
+        self._forbidden: str | None = None
 
     async def start(self) -> None:
         """Take up the count of generations. A session that was on when the process died is off: its token is gone."""
@@ -231,8 +232,10 @@ class ManagementSession:
 
         If the session is off it is opened when auto-enable is on or *may_open* says that a person asked for it;
         *tell* hears the steps. Raises `SessionOff`, `NotPossible` (not set up), or what made the opening fail:
-        `SignInFailed`, `VaultProblem`, `GraphProblem`.
+        `SignInFailed`, `VaultProblem`, `GraphProblem`; `StorageProblem` once it was forbidden.
         """
+        if self._forbidden is not None:
+            raise StorageProblem(self._forbidden)
         if self._acting is None and self._opening is None:
             settings = await self._settings.current()
             if not (settings.auto_enable or may_open):
@@ -300,6 +303,11 @@ class ManagementSession:
         if self._session.state in {SessionState.ON, SessionState.DEGRADED, SessionState.ENABLING}:
             await self._finish("It was turned off.", by=by)
         return self._session
+
+    async def forbid(self, why: str) -> None:
+        """End the session and open no other in this process: the database is not to be believed."""
+        self._forbidden = why
+        await self._finish(why, by=None)
 
     def clock_time(self, when: datetime | None) -> str:
         """A time of day for a sentence, in the tenant's time zone; with the date when that is not today."""

@@ -6,6 +6,8 @@ import asyncio
 import getpass
 import json
 import logging
+import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,13 +15,18 @@ from pathlib import Path
 from typing import TextIO
 
 import aiohttp
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from bot.administration import Administration
 from bot.clock import SystemClock
 from bot.config import Config
 from bot.doctor import Doctor, Line
+from bot.enquiries import Enquiries
 from bot.errors import ConfigurationError
+from bot.housekeeping import every_night
 from bot.identities import Application, ManagedIdentity, ServiceAccount, ServiceIdentity
+from bot.journey import Means
 from bot.logs import set_up_logging
 from bot.microsoft.bot_tokens import BotTokens
 from bot.microsoft.client import GraphClient, MicrosoftTenant
@@ -29,7 +36,17 @@ from bot.microsoft.sdk_logs import quiet_sdk_loggers
 from bot.microsoft.signin import EntraSignIn
 from bot.model import IdentityKind, Secret, TenantSettings
 from bot.ports import Token
+from bot.reveals import SecretsInWaiting
+from bot.road import Passed, Point, unobserved
+from bot.runner import Runner
+from bot.search import Search
+from bot.session import ManagementSession
+from bot.worker import Worker
+from handlers.forms import Forms
+from handlers.front_door import LARGEST
+from handlers.room import Room, slack_room
 from handlers.slack import Slack, make_client
+from handlers.socket import Sockets
 from storage import guard
 from storage.audit import AuditTrail, Head
 from storage.audit_key import kept_head, key_from_file
@@ -166,6 +183,214 @@ def service_identity(config: Config, ways: Microsoft, settings: TenantSettings) 
         case _:
             config.need("service_client_id", "service_client_secret")
             return ServiceAccount(ways.vault, ways.signing_in, config.service_secret_name, settings.identity_name or "")
+
+
+# --- the bot --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Latchkey:
+    """The running bot, as its supervisor and its tests see it. `over` is set when it cannot go on by itself."""
+
+    session: ManagementSession
+    worker: Worker
+    room: Room
+    sockets: Sockets | None
+    storage: Storage
+    over: asyncio.Event
+
+    async def ready(self) -> bool:
+        """Whether Slack can reach it and it can remember."""
+        return self.sockets is None or await self.sockets.ready()
+
+
+@asynccontextmanager
+async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
+    """Start the bot; leave the block to stop it in order.
+
+    Up: examine the database, take up requests, take up deliveries, say what is unsaid, only then let Slack in. Down:
+    the other way round. Raises `ConfigurationError` or `StorageProblem` before anything is touched.
+    """
+    if config.slack_app_token.get_secret_value() == "" and config.http_port is None:
+        raise ConfigurationError(
+            "Set LATCHKEY_SLACK_APP_TOKEN for Socket Mode, or LATCHKEY_HTTP_PORT and LATCHKEY_SLACK_SIGNING_SECRET."
+        )
+    async with AsyncExitStack() as stack:
+        clock = SystemClock()
+        if config.sandbox_clock:
+            await stack.enter_async_context(_sandbox_time(config.sandbox_clock, clock))
+        ways = await stack.enter_async_context(microsoft(config, clock))
+        store = await stack.enter_async_context(storage(config, clock, await audit_key(config, ways)))
+        web_api = await stack.enter_async_context(slack(config))
+        over = asyncio.Event()
+        session = ManagementSession(
+            clock=clock,
+            settings=store.settings,
+            sessions=store.sessions,
+            identity_of=lambda settings: service_identity(config, ways, settings),
+            tenant=ways.tenant,
+            zone=config.zone,
+        )
+        await session.start()
+        stack.push_async_callback(session.close)
+        reveals = SecretsInWaiting(clock)
+        worker = Worker(store.requests, clock)
+        forms = Forms(slack=web_api, settings=store.settings, ticket_pattern=config.ticket_pattern)
+        enquiries = Enquiries(
+            clock=clock,
+            operators=store.operators,
+            requests=store.requests,
+            settings=store.settings,
+            session=session,
+            audit=store.trail,
+            zone=config.zone,
+            ticket_pattern=config.ticket_pattern,
+        )
+        passed = _killed_at(config.sandbox_kill_at) if config.sandbox_kill_at else unobserved
+        room = slack_room(
+            slack=web_api,
+            installed=await web_api.who_we_are(config.slack_app_token.get_secret_value() or None),
+            clock=clock,
+            zone=config.zone,
+            support=config.support_contact,
+            ticket_pattern=config.ticket_pattern,
+            signing_secret=config.secret("slack_signing_secret") if config.http_port else None,
+            inbox=store.inbox,
+            outbox=store.outbox,
+            requests=store.requests,
+            rows=store.requests,
+            operators=store.operators,
+            settings=store.settings,
+            audit=store.trail,
+            reveals=reveals,
+            session=session,
+            answers=enquiries,
+            search=Search(clock=clock, operators=store.operators, settings=store.settings, session=session),
+            forms=forms,
+            worker=worker,
+            passed=passed,
+        )
+        session.on_change(room.home.session_changed)
+        means = Means(
+            clock=clock,
+            requests=store.requests,
+            operators=store.operators,
+            settings=store.settings,
+            session=session,
+            forms=forms,
+            reveals=reveals,
+            enquiries=enquiries,
+            zone=config.zone,
+            ticket_pattern=config.ticket_pattern,
+            passed=passed,
+        )
+        stack.push_async_callback(room.home.close)
+        await worker.start(Runner(means))
+        stack.push_async_callback(worker.close)
+        await room.front_door.redeliver()
+        stack.push_async_callback(room.front_door.close)
+        await room.reporter.start()
+        stack.push_async_callback(room.reporter.close)
+        sockets = None
+        if app_token := config.slack_app_token.get_secret_value():
+            sockets = Sockets(
+                client=web_api.client,
+                app_token=Secret(app_token),
+                front_door=room.front_door,
+                clock=clock,
+                gone=over.set,
+            )
+        bot = Latchkey(session, worker, room, sockets, store, over)
+        if config.http_port is not None:
+            await stack.enter_async_context(_served(bot, config.http_port))
+        nightly = asyncio.create_task(_watch_the_night(config, clock, session, store.trail))
+        stack.push_async_callback(_cancelled, nightly)
+        if sockets:
+            await sockets.start()
+            stack.push_async_callback(sockets.close)
+        log.info("ready", extra={"transport": "socket" if sockets else "http"})
+        yield bot
+
+
+async def run(config: Config) -> int:
+    """Run until told to stop (0), or until Slack has been out of reach for so long that a new start is better (1)."""
+    set_up_logging(config.log_level)
+    quiet_sdk_loggers()
+    told_to_stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told_to_stop.set)
+    async with latchkey(config) as bot:
+        waiting = [asyncio.create_task(event.wait()) for event in (told_to_stop, bot.over)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        log.info("stopping")
+    return 1 if bot.over.is_set() else 0
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _watch_the_night(config: Config, clock: SystemClock, session: ManagementSession, trail: AuditTrail) -> None:
+    head_file = _head_file(config)
+
+    async def examine_all() -> str | None:
+        expected = await asyncio.to_thread(kept_head, head_file) if head_file else None
+        report = await trail.verify(expected_head=expected)
+        return None if report.sound else " ".join(report.problems[:3])
+
+    await every_night(
+        clock,
+        config.zone,
+        session,
+        examine=examine_all,
+        leave_checkpoint=lambda: guard.leave(trail, head_file=head_file),
+    )
+
+
+@asynccontextmanager
+async def _served(bot: Latchkey, port: int) -> AsyncIterator[None]:
+    """Serve what a supervisor asks for, and Slack's deliveries if they come over HTTP."""
+
+    async def healthy(request: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def ready(request: web.Request) -> web.Response:
+        return web.Response(text="ready\n") if await bot.ready() else web.Response(status=503, text="not ready\n")
+
+    async def metrics(request: web.Request) -> web.Response:
+        session_on.set(bot.session.acting() is not None)
+        slack_connected.set(await bot.ready())
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    registry = CollectorRegistry()
+    session_on = Gauge("latchkey_session_on", "Whether the management session is on", registry=registry)
+    slack_connected = Gauge("latchkey_slack_connected", "Whether Slack can reach the bot", registry=registry)
+    application = web.Application(client_max_size=LARGEST)
+    application.add_routes([web.get("/healthz", healthy), web.get("/readyz", ready), web.get("/metrics", metrics)])
+    if bot.sockets is None:
+        application.add_routes(bot.room.front_door.routes())
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, port=port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _killed_at(name: str) -> Passed:
+    """For crash tests in the sandbox: the process ends, as by a power cut, when it passes the point of that name."""
+    fatal = Point[name]
+
+    def passed(point: Point) -> None:
+        if point is fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return passed
 
 
 # --- from a shell ----------------------------------------------------------------------------------------------------

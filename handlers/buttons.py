@@ -122,7 +122,7 @@ class Buttons:
         failed = await self.desk.own(gesture.value, gesture)
         if failed.state not in {RequestState.FAILED, RequestState.UNKNOWN} or not failed.answer.get("again"):
             raise BadInput("There is nothing to try again here.")
-        asked = _wish_of(gesture, self.clock, replace(failed, undo_of=failed.undo_of))
+        asked = _wish_of(gesture, self.clock, failed)
         if failed.started_at and failed.target and not gesture.modal:
             # It was agreed to already. The runner looks at everything again, and asks if something changed.
             asked = replace(asked, state=RequestState.READY)
@@ -139,6 +139,10 @@ class Buttons:
 
     async def _once(self, old: Request, what: str, asked: Request, gesture: Gesture, already: str) -> None:
         """Make *asked* of *old*, at most once: the old row names its successor before that exists."""
+        if not await self.wishes.may(asked):
+            # The refusal is written down and told; the old request stays as it is, for somebody who may.
+            await self.wishes.make(asked, gesture)
+            return
         named = old.answer.get(what)
         if named is not None and not (named == asked.id and await self.requests.find(asked.id) is None):
             raise BadInput(already)
@@ -154,7 +158,7 @@ class Buttons:
         if request.state is not RequestState.AWAITING_CONFIRMATION or request.form:
             raise BadInput("This has gone on already, or has ended.")
         await self.wishes.show_form(request, gesture)
-        await self._instead(gesture, "The form is open.")
+        await self._acknowledge(gesture, "The form is open.")
 
     async def do_anyway(self, gesture: Gesture) -> None:
         """Go on although something changed, or somebody did the same a moment ago."""
@@ -168,9 +172,7 @@ class Buttons:
         agreed = request.started_at is not None and request.target is not None
         state = RequestState.READY if agreed else RequestState.RECEIVED
         await self._agree(replace(request, state=state, answer={"may_open": True}), gesture)
-        action = catalogue().get(request.action)
-        if gesture.modal and action:
-            await self.slack.update_view(gesture.modal, form.told(action.title, "Opening the management session …"))
+        await self._acknowledge(gesture, "Opening the management session …")
 
     async def leave(self, gesture: Gesture) -> None:
         """Do not go on."""
@@ -182,6 +184,7 @@ class Buttons:
         now = self.clock.now()
         left = replace(request, state=RequestState.WITHDRAWN, sentence=sentence, finished_at=now, due_at=None)
         await self._save(left, gesture, record)
+        await self._acknowledge(gesture, sentence)
 
     async def choose(self, gesture: Gesture) -> None:
         """One of the people who could be meant. The block names the request."""
@@ -193,6 +196,7 @@ class Buttons:
         await self._agree(
             replace(request, state=RequestState.RECEIVED, typed=gesture.value, sentence="", answer={}), gesture
         )
+        await self._acknowledge(gesture, "Looking …")
 
     async def _asked(self, gesture: Gesture, question: str) -> Request:
         request = await self.desk.own(gesture.value, gesture)
@@ -219,7 +223,7 @@ class Buttons:
         request = await self.requests.save(
             request, delivery=gesture.delivery, say=[Message(f"shared:{request.id}", "shared", request.id)]
         )
-        await self._replace(gesture, answer.build(request, Known(action, by="")))
+        await self._acknowledge(gesture, answer.build(request, Known(action, by="")))
 
     async def older(self, gesture: Gesture) -> None:
         """The next page of the audit trail."""
@@ -255,15 +259,14 @@ class Buttons:
             delivery=gesture.delivery if gesture else None,
         )
 
-    async def _instead(self, gesture: Gesture, sentence: str) -> None:
-        await self._replace(gesture, said(sentence, [section(sentence)]))
-
-    async def _replace(self, gesture: Gesture, words: Said) -> None:
-        """Put *words* in place of the private message that was pressed; only its looks depend on that."""
-        if gesture.reply_url is None:
-            return
+    async def _acknowledge(self, gesture: Gesture, words: str | Said) -> None:
+        """Take the buttons away that were pressed, where no row's message does it. Only looks depend on it."""
         try:
-            await self.slack.reply(gesture.reply_url, words, replace=True)
+            if gesture.modal and isinstance(words, str):
+                await self.slack.update_view(gesture.modal, form.told("Latchkey", words))
+            elif gesture.ephemeral and gesture.reply_url:
+                shown = said(words, [section(words)]) if isinstance(words, str) else words
+                await self.slack.reply(gesture.reply_url, shown, replace=True)
         except SlackProblem as problem:
             log.info("a private message stays as it was", extra={"problem": str(problem)})
 

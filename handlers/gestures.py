@@ -45,7 +45,10 @@ class Gesture:
     value: str = ""
     trigger: str = ""
     reply_url: str | None = None
-    from_message: bool = False
+    ephemeral: bool = False
+    """It happened in a message that only the actor sees."""
+    block: str = ""
+    """The id of the block that was pressed."""
     view: Mapping[str, Any] = field(default_factory=dict)
     event: Mapping[str, Any] = field(default_factory=dict)
 
@@ -145,13 +148,14 @@ def _interaction(kind: Kind, body: Mapping[str, Any], delivery: str) -> Gesture:
     user = _map(body, "user")
     team = _maybe(user, "team_id")
     view = _map(body, "view") if "view" in body else {}
-    name, value, trigger = "", "", ""
+    name, value, trigger, block = "", "", "", ""
     match kind:
         case Kind.PRESS:
             actions = body.get("actions")
             if not (isinstance(actions, list) and actions and isinstance(actions[0], dict)):
                 raise Malformed("actions")
             name, value, trigger = _text(actions[0], "action_id"), _value(actions[0]), _text(body, "trigger_id")
+            block = _maybe(actions[0], "block_id") or ""
         case Kind.SEARCH:
             name, value = _text(body, "action_id"), encodable(body.get("value") or "")
         case Kind.SUBMISSION | Kind.CLOSING:
@@ -170,7 +174,8 @@ def _interaction(kind: Kind, body: Mapping[str, Any], delivery: str) -> Gesture:
         value=value,
         trigger=trigger,
         reply_url=_maybe(body, "response_url"),
-        from_message=place.get("type") == "message",
+        ephemeral=place.get("is_ephemeral") is True,
+        block=block,
         view=view,
     )
 

@@ -40,8 +40,11 @@ class Guard:
         self._voice = voice
         self._audit = audit
 
-    def __call__(self, listener: Listener, fresh: timedelta) -> BoltListener:
-        """*listener* for people whom Slack vouched for at most *fresh* ago; everybody else is refused and told."""
+    def __call__(self, listener: Listener, fresh: timedelta | None) -> BoltListener:
+        """*listener* for people whom Slack vouched for at most *fresh* ago; everybody else is refused and told.
+
+        With None it hears everybody: Slack's news about people and channels, and who opens the Home tab.
+        """
 
         async def guarded(body: Mapping[str, Any], context: AsyncBoltContext) -> BoltResponse:
             gesture = read(body, str(context.get("delivery", "")))
@@ -55,9 +58,10 @@ class Guard:
 
         return guarded
 
-    async def _hear(self, gesture: Gesture, listener: Listener, fresh: timedelta) -> JSON:
+    async def _hear(self, gesture: Gesture, listener: Listener, fresh: timedelta | None) -> JSON:
         try:
-            await self._people.check(gesture, fresh)
+            if fresh is not None:
+                await self._people.check(gesture, fresh)
             return await listener(gesture)
         except NotOneOfUs as error:
             await self._note(gesture, error)

@@ -33,19 +33,27 @@ class Places:
         self._slack = slack
         self._settings = settings
         self._clock = clock
+        self._directs: dict[str, str] = {}
         self._known: dict[str, tuple[datetime, Mapping[str, Any] | None]] = {}
 
     async def of(self, request: Request) -> Place:
         """Where *request* is told. Raises `SlackProblem` if Slack cannot be asked for a direct conversation."""
         asked_in = request.origin.channel
-        direct = await self._slack.direct(request.slack.user)
-        if asked_in in ("", direct):
-            return Place(direct)
-        why_not = await self.objection(asked_in)
-        return Place(direct, why_not) if why_not else Place(asked_in)
+        if not asked_in or asked_in == self._directs.get(request.slack.user):
+            return Place(await self.direct(request.slack.user))
+        why_not = await self._objection(asked_in)
+        if not why_not:
+            return Place(asked_in)
+        direct = await self.direct(request.slack.user)
+        return Place(direct, "" if direct == asked_in else why_not)
 
-    async def objection(self, channel: str) -> str:
-        """Why a story cannot be told in *channel*; empty if it can."""
+    async def direct(self, user: str) -> str:
+        """The direct conversation with somebody, which never changes. Raises `SlackProblem`."""
+        if user not in self._directs:
+            self._directs[user] = await self._slack.direct(user)
+        return self._directs[user]
+
+    async def _objection(self, channel: str) -> str:
         work_channels = (await self._settings.current()).work_channels
         if work_channels and channel not in work_channels:
             return "It is told here because the channel you asked in is not a work channel of Latchkey."

@@ -125,3 +125,8 @@ class CurrentSession(Protocol):
     @property
     def current(self) -> Session:
         """The management session as people see it."""
+
+
+class Answers(Protocol):
+    async def answer(self, request: Request) -> tuple[str, Mapping[str, Any]]:
+        """The sentence and the data that answer an enquiry such as `help`."""

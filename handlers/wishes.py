@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 from bot import policy
 from bot.actions import catalogue
 from bot.command import looks_exact
-from bot.model import AuditRecord, Request, RequestState
+from bot.model import AuditRecord, Request, RequestState, Rights
 from bot.ports import Audience, Clock, Message, Operators, Requests, Settings
+from bot.road import Passed, Point, unobserved
 from handlers.forms import Forms
 from handlers.gestures import Gesture
 from handlers.ports import Worker
@@ -39,6 +40,7 @@ class Wishes:
     forms: Forms
     zone: ZoneInfo
     ticket_pattern: str | None = None
+    passed: Passed = unobserved
 
     async def make(self, wish: Request, gesture: Gesture, *, view: str | None = None) -> None:
         """Write *wish* down, marking the gesture's delivery done, and set it going.
@@ -48,23 +50,33 @@ class Wishes:
         """
         rights = self.operators.rights(wish.slack, wish.command)
         wish = replace(wish, operator_id=rights.operator.id if rights.operator else None)
-        question = policy.Question(
-            rights=rights,
-            command=wish.command,
-            action=catalogue().get(wish.action),
-            now=self.clock.now(),
-            settings=await self.settings.current(),
-            asking=True,
-        )
-        decision = policy.decide_person(question)
+        self.passed(Point.IDENTIFIED)
+        decision = await self._decide(wish, rights)
         if decision.verdict is policy.Verdict.DENY:
             await self._refuse(wish, gesture, decision)
         elif wish.state is RequestState.RECEIVED and await self._needs_form(wish):
             await self._with_form(wish, gesture, view)
         else:
             wish = replace(wish, form=view if wish.state is RequestState.RECEIVED else None)
-            await self.requests.add(wish, delivery=gesture.delivery, reply_url=gesture.reply_url)
+            await self._add(wish, gesture)
             self.worker.wake(wish.id)
+
+    async def may(self, wish: Request) -> bool:
+        """Whether `make` would not refuse *wish*."""
+        decision = await self._decide(wish, self.operators.rights(wish.slack, wish.command))
+        return decision.verdict is not policy.Verdict.DENY
+
+    async def _decide(self, wish: Request, rights: Rights) -> policy.Decision:
+        return policy.decide_person(
+            policy.Question(
+                rights=rights,
+                command=wish.command,
+                action=catalogue().get(wish.action),
+                now=self.clock.now(),
+                settings=await self.settings.current(),
+                asking=True,
+            )
+        )
 
     async def note(self, wish: Request, gesture: Gesture, sentence: str) -> None:
         """Write down a wish that came to nothing, and tell why in private."""
@@ -85,9 +97,17 @@ class Wishes:
     async def _end(self, wish: Request, gesture: Gesture, sentence: str, audit: Sequence[AuditRecord]) -> None:
         ended = replace(wish, state=RequestState.REFUSED, sentence=sentence, finished_at=self.clock.now())
         answer = Message(f"answer:{wish.id}", "answer", wish.id, audience=Audience.REQUESTER)
-        await self.requests.add(
-            ended, delivery=gesture.delivery, audit=audit, say=[answer], reply_url=gesture.reply_url
+        await self._add(ended, gesture, audit=audit, say=[answer])
+
+    async def _add(
+        self, wish: Request, gesture: Gesture, *, audit: Sequence[AuditRecord] = (), say: Sequence[Message] = ()
+    ) -> Request:
+        """The one row that a delivery becomes, which is thereby done."""
+        added = await self.requests.add(
+            wish, delivery=gesture.delivery, audit=audit, say=say, reply_url=gesture.reply_url
         )
+        self.passed(Point.PARSED)
+        return added
 
     async def _needs_form(self, wish: Request) -> bool:
         action = catalogue().get(wish.action)
@@ -103,15 +123,13 @@ class Wishes:
         fallback = Message(
             f"continue:{wish.id}", "continue", wish.id, audience=Audience.REQUESTER, after=now + UNOPENED
         )
-        waiting = await self.requests.add(
-            waiting, delivery=gesture.delivery, say=[fallback], reply_url=gesture.reply_url
-        )
+        waiting = await self._add(waiting, gesture, say=[fallback])
         await self.show_form(waiting, gesture, view)
 
     async def show_form(self, waiting: Request, gesture: Gesture, view: str | None = None) -> None:
         """Open the form of a waiting request (or put it into the open modal *view*) and let it be filled."""
         try:
-            opened = view or await self.forms.open(waiting, gesture.trigger)
+            opened = await self.forms.open(waiting, gesture.trigger, view)
         except SlackProblem:
             at_once = Message(f"continue:{waiting.id}", "continue", waiting.id, audience=Audience.REQUESTER)
             await self.requests.save(waiting, say=[at_once])

@@ -15,7 +15,7 @@ class WorldClock:
 
     def __init__(self) -> None:
         self.offset = 0.0
-        self._listeners: list[Callable[[float], None]] = []
+        self._listeners: list[Callable[[float], object]] = []
 
     def now(self) -> float:
         """Seconds since 1970 in the pretend world."""
@@ -27,7 +27,7 @@ class WorldClock:
         for listener in tuple(self._listeners):
             listener(self.offset)
 
-    def subscribe(self, listener: Callable[[float], None]) -> Callable[[], None]:
+    def subscribe(self, listener: Callable[[float], object]) -> Callable[[], None]:
         """Call `listener(offset)` after each move; the returned function ends that."""
         self._listeners.append(listener)
 

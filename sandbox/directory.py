@@ -233,10 +233,6 @@ class View:
         self._directory = directory
         self._time = time
 
-    @property
-    def directory(self) -> "Directory":
-        return self._directory
-
     def user(self, key: str) -> User | None:
         """By object id or user principal name, in any case."""
         key = key.lower()
@@ -365,7 +361,7 @@ class Directory:
         return View(self, time)
 
     def user(self, key: str) -> User:
-        """By object id or user principal name; `KeyError` if there is nobody. For tests."""
+        """By object id, user principal name, or the part of it before the @; `KeyError` if there is nobody."""
         user = self.latest.user(key) or self.latest.user(f"{key}@{self.tenant.domains[0]}")
         if user is None:
             raise KeyError(key)

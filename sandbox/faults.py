@@ -275,7 +275,7 @@ class Faults:
         self._kinds = {kind.name: kind for kind in _kinds()}
         self._started: dict[str, list[Rule]] = {}
         self._added: list[Rule] = []
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], object]] = []
 
     def catalogue(self) -> tuple[FaultKind, ...]:
         """Every fault with a name, in the order of a panel."""
@@ -314,7 +314,7 @@ class Faults:
             self._added.remove(rule)
             self._tell()
 
-    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+    def subscribe(self, listener: Callable[[], object]) -> Callable[[], None]:
         """Call `listener()` whenever the set of faults changes; the returned function ends that."""
         self._listeners.append(listener)
 

@@ -293,25 +293,22 @@ class _Walk:
 
     def _blame(self, seq: int, prev: bytes, mac: bytes, body: bytes, sealed: bool) -> None:
         self._broken += 1
-        self._unsealed += not sealed
+        said = None if sealed else _said_seq(body)
+        moved = said is not None and hmac.compare_digest(self._seal_row(said, prev, body), mac)
+        self._unsealed += not (sealed or moved)
         if len(self._problems) >= _MOST_TOLD:
             return
-        if not sealed:
-            said = _said_seq(body)
-            if said is not None and hmac.compare_digest(self._seal_row(said, prev, body), mac):
-                self._problems.append(f"Row {seq} was written as row {said}: rows were reordered or renumbered.")
-            else:
-                self._problems.append(
-                    f"Row {seq} is not as it was sealed: it was edited, or added by something without the key."
-                )
+        if moved:
+            sentence = f"Row {seq} was written as row {said}: rows were reordered or renumbered."
+        elif not sealed:
+            sentence = f"Row {seq} is not as it was sealed: it was edited, or added by something without the key."
         elif seq != self._seq + 1:
             first, last = self._seq + 1, seq - 1
             which = f"Row {first} is" if first == last else f"Rows {first} to {last} are"
-            self._problems.append(f"{which} missing from the trail.")
+            sentence = f"{which} missing from the trail."
         else:
-            self._problems.append(
-                f"Row {seq} is genuine but does not follow row {seq - 1}: rows were exchanged between two copies."
-            )
+            sentence = f"Row {seq} is genuine but does not follow row {seq - 1}: rows were exchanged between copies."
+        self._problems.append(sentence)
 
 
 def _said_seq(body: bytes) -> int | None:

@@ -155,9 +155,7 @@ class Database:
             if not self._keeps_a_log(writer):
                 raise StorageProblem(f"{self.path} lies where SQLite cannot keep a write-ahead log. Use a local disk.")
             self._refuse_newer(writer)
-            finding = writer.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if finding != "ok":
-                raise StorageProblem(self._damage(finding.splitlines()[-1]))
+            self._refuse_damaged(writer)
             migrate(writer)
             self._reader = self._connect(read_only=True)
         except BaseException:
@@ -197,6 +195,14 @@ class Database:
                 f"{self.path} was written by a newer Latchkey (schema {version}; this one knows {SCHEMA_VERSION}). "
                 "Start the newer version, or put back the backup made before the upgrade."
             )
+
+    def _refuse_damaged(self, connection: sqlite3.Connection) -> None:
+        try:
+            (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.Error as error:  # the check computes columns too, and fails where it cannot
+            raise StorageProblem(self._sentence(error) or self._damage(str(error))) from error
+        if finding != "ok":
+            raise StorageProblem(self._damage(finding.splitlines()[-1]))
 
     def _connect(self, *, read_only: bool = False, patience: float | None = None) -> sqlite3.Connection:
         connection = sqlite3.connect(

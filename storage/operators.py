@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from bot.errors import BadInput, NotPossible
-from bot.model import AuditRecord, Grant, Operator, Rights, Scope, ScopeRule, SlackUser
+from bot.model import AuditRecord, Grant, Operator, Rights, Scope, ScopeOp, ScopeRule, SlackUser
 from storage import power
 from storage.audit import AuditTrail
 from storage.database import Database, from_text, to_text
@@ -144,6 +144,11 @@ class Operators:
             GROUP BY o.id ORDER BY min(g.role = '{TENANT_ADMIN}'), o.name, o.id LIMIT 3
         """  # noqa: S608 - our own words
         return [_operator(row) for row in await self._rows(sql, command=command)]
+
+    async def power_groups(self) -> frozenset[str]:
+        """The ids of all groups that a scope names: whoever fills them decides whom Latchkey may touch."""
+        rules = await self._rows("SELECT rule FROM scopes WHERE tenant = :tenant")
+        return frozenset(group for (rule,) in rules for group in _groups_of(ScopeRule.from_json(json.loads(rule))))
 
     async def everyone(self) -> Sequence[Holder]:
         """All operators with the grants that were not revoked, for listings."""
@@ -505,3 +510,8 @@ def _called(name: str | None, slack_user: str) -> str:
 
 def _called_of(person: power.Row) -> str:
     return _called(None if person["name"] is None else str(person["name"]), str(person["slack_user"]))
+
+
+def _groups_of(rule: ScopeRule) -> set[str]:
+    own = set(rule.values[:1]) if rule.op is ScopeOp.GROUP else set()
+    return own.union(*map(_groups_of, rule.parts))

@@ -239,6 +239,7 @@ def _details(request: Request) -> dict[str, Any]:
         "sentence": request.sentence,
         "answer": dict(request.answer),
         "opened_session": request.opened_session,
+        "started_at": to_text(request.started_at) if request.started_at else None,
         "finished_at": to_text(request.finished_at) if request.finished_at else None,
     }
 
@@ -286,5 +287,6 @@ def _request(
         answer=told["answer"],
         due_at=from_text(due_at),
         opened_session=told["opened_session"],
+        started_at=from_text(told["started_at"]),
         finished_at=from_text(told["finished_at"]),
     )

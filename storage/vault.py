@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,7 +17,6 @@ from bot.ports import Clock, SecretVersion
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
-    from azure.core.exceptions import AzureError
     from azure.core.pipeline.transport import AsyncHttpTransport
     from azure.keyvault.secrets import SecretProperties
 
@@ -103,8 +103,10 @@ class KeyVault:
         await self._client.close()
 
     async def versions(self, name: str) -> list[SecretVersion]:
+        _check(name)
+
         async def listed() -> list[SecretVersion]:
-            return [_version(found) async for found in self._client.list_properties_of_secret_versions(_checked(name))]
+            return [_version(found) async for found in self._client.list_properties_of_secret_versions(name)]
 
         try:
             found = await self._tried(listed)
@@ -115,45 +117,45 @@ class KeyVault:
         return sorted(found, key=lambda version: version.created_at, reverse=True)
 
     async def read(self, name: str, version: str | None = None) -> Secret:
-        async def read() -> Secret | None:
-            secret = await self._client.get_secret(_checked(name), version)
-            return None if secret.value is None else Secret(secret.value)
+        _check(name)
 
-        found = await self._tried(read)
+        async def value() -> str | None:
+            return (await self._client.get_secret(name, version)).value
+
+        found = await self._tried(value)
         if found is None:
-            raise VaultProblem(_SENTENCES["missing"], reason="missing")
-        return found
+            raise VaultProblem(_SENTENCES["failed"], reason="failed")
+        return Secret(found)
 
     async def store(
         self, name: str, value: Secret, *, tags: Mapping[str, str], content_type: str = ""
     ) -> SecretVersion:
+        _check(name)
+
         async def stored() -> SecretVersion:
             secret = await self._client.set_secret(
-                _checked(name), value.reveal(), tags=dict(tags), content_type=content_type or None
+                name, value.reveal(), tags=dict(tags), content_type=content_type or None
             )
             return _version(secret.properties)
 
         return await self._tried(stored, storing=True)
 
     async def label(self, name: str, version: str, *, tags: Mapping[str, str], enabled: bool = True) -> None:
+        _check(name)
+
         async def labelled() -> None:
-            await self._client.update_secret_properties(_checked(name), version, tags=dict(tags), enabled=enabled)
+            await self._client.update_secret_properties(name, version, tags=dict(tags), enabled=enabled)
 
         await self._tried(labelled)
 
     async def _tried(self, ask: Callable[[], Awaitable[T]], *, storing: bool = False) -> T:
-        """What *ask* brings, tried again after passing troubles.
-
-        The library's errors end here: they hold the request, with its token and perhaps a secret.
-        """
-        from azure.core.exceptions import AzureError
-
+        """What *ask* brings, tried again after passing troubles."""
         tries = 0
         while True:
             tries += 1
             try:
                 return await ask()
-            except (AzureError, ValueError) as error:  # ValueError: the challenge is not that of this vault
+            except Exception as error:  # noqa: BLE001 - it holds the request, its token and maybe a secret: it ends here
                 trouble = _trouble(error)
                 log.info("key vault problem", extra={"error": type(error).__name__, "tries": tries, **asdict(trouble)})
             wait = float(2 ** (tries - 1)) if trouble.asked_wait is None else trouble.asked_wait
@@ -176,13 +178,13 @@ class _Trouble:
     asked_wait: float | None = None
 
 
-def _trouble(error: AzureError | ValueError) -> _Trouble:
+def _trouble(error: Exception) -> _Trouble:
     from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
-    if not isinstance(error, AzureError):
-        return _Trouble("not a vault")
-    if not isinstance(error, HttpResponseError):
-        return _Trouble("unreachable")
+    if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError):
+        return _Trouble("not a vault")  # how the SDK says that the challenge names another one
+    if not isinstance(error, HttpResponseError):  # anything else of its own kind comes from an answer it cannot read
+        return _Trouble("unreachable" if isinstance(error, AzureError) else "failed")
     code = (error.error.innererror or {}).get("code") if error.error else None
     what = "unauthenticated" if isinstance(error, ClientAuthenticationError) else _what(error.status_code, code)
     headers: Mapping[str, str] = getattr(error.response, "headers", {})
@@ -207,12 +209,11 @@ def _what(status: int | None, code: str | None) -> str:
     return "failed"
 
 
-def _checked(name: str) -> str:
+def _check(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
             f"{name!r} cannot be the name of a secret: only letters, digits and hyphens can. Change it in the settings."
         )
-    return name
 
 
 def _version(properties: SecretProperties) -> SecretVersion:

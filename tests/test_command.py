@@ -103,6 +103,10 @@ def test_one_wish_can_be_typed_in_many_ways(typed: str) -> None:
             "temporary-access-pass adele@contoso.com --once --lifetime=120",
             Parsed("temporary-access-pass", ADELE, {"lifetime": "120", "once": "yes"}),
         ),
+        (
+            "assign-license adele@contoso.com Office 365 E3",
+            Parsed("assign-license", ADELE, {"license": "Office 365 E3"}),
+        ),
         ("temporary-access-pass Adele Vance", Parsed("temporary-access-pass", "Adele Vance")),
         (
             "reset-password adele@contoso.com --reason locked out - again — twice",

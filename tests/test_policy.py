@@ -474,8 +474,7 @@ def test_the_words_of_refusals_are_these() -> None:
     assert said(reason="", verified="", ticket_pattern="INC[0-9]+", ticket="7") == (
         'A reason is needed. Add it, such as `--reason "locked out"`. '
         'It must be said how you verified the caller. Add it, such as `--verified "called back"`. '
-        "`7` is not a ticket number here. A ticket number is needed. Add `--ticket` and the number, in the form "
-        "`INC[0-9]+`."
+        "A ticket number is needed, which `7` is not. Add `--ticket` and the number, in the form `INC[0-9]+`."
     )
 
 

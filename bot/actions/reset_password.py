@@ -36,7 +36,6 @@ def _plan_cloud(person: Person) -> Plan:
                 ("users", person.id),
                 {"passwordProfile": profile},
                 repeat=Repeat.ONE_SHOT,
-                advice="If the account is federated, its password is kept by your own sign-in service: reset it there.",
             ),
         ),
         read_back=ReadBack(

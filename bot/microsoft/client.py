@@ -8,7 +8,7 @@ import logging
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final
@@ -58,9 +58,10 @@ class _Ask:
     url: str
     id: str
     writes: bool = False
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)  # a generated password may be in it
     eventual: bool = False
     generates: Generated | None = None
+    advice: str = ""
 
     @property
     def logged(self) -> dict[str, object]:
@@ -134,18 +135,18 @@ class GraphClient:
         return await self._read(_Ask("POST", self._base.url(path), _new_id(), body=_encoded(body)))
 
     async def send(self, call: Call, *, attempt_id: str, generated: Secret | None = None) -> Sent:
-        filled = None if call.body is None else protocol.fill(call.body, self._base, generated)
         ask = _Ask(
             call.method,
             self._base.url(call.path),
             attempt_id,
             writes=True,
-            body=None if filled is None else _encoded(filled),
+            body=None if call.body is None else _encoded(protocol.fill(call.body, self._base, generated)),
             generates=call.generates,
+            advice=call.advice,
         )
         answer = await self._answer(ask)
         if call.poll and answer.status == 202:
-            await self._follow(answer)
+            await self._follow(answer, call.advice)
         revealed = _taken_out(answer, call.reveals) if call.reveals else None
         return Sent(answer.status, answer.request_id, revealed)
 
@@ -159,7 +160,7 @@ class GraphClient:
         """Graph's yes to *ask*; its no, or silence, is raised."""
         try:
             answer = await self._exchange(ask)
-            problem = protocol.problem(answer, writes=ask.writes, generates=ask.generates)
+            problem = protocol.problem(answer, writes=ask.writes, generates=ask.generates, advice=ask.advice)
             if problem is not None:
                 raise problem
         except GraphProblem as problem:
@@ -240,8 +241,8 @@ class GraphClient:
             log.info("graph did not answer", extra={**ask.logged, "error": type(error).__name__})
             return _Lost.MAYBE_SENT
 
-    async def _follow(self, accepted: Answer) -> None:
-        """Wait until the operation Graph has accepted succeeded (Graph docs: *longRunningOperation resource type*).
+    async def _follow(self, accepted: Answer, advice: str) -> None:
+        """Wait until the operation that Graph has accepted succeeded.
 
         From here on only Graph's own *failed* means that nothing was changed.
         """
@@ -258,16 +259,8 @@ class GraphClient:
                 operation = await self._read(_Ask("GET", url, _new_id()))
             except LatchkeyError as error:
                 raise protocol.lost(accepted.facts) from error
-            match operation.get("status"):
-                case "succeeded":
-                    return
-                case "failed":
-                    raise GraphRefused(
-                        "Microsoft took the request and then could not carry it out. For an account synced from "
-                        "on-premises, the domain controller refused it: do it there, or ask a tenant admin to check "
-                        "password writeback.",
-                        answer=accepted.facts,
-                    )
+            if protocol.carried_out(operation, accepted.facts, advice):
+                return
         raise OutcomeUnknown(
             "Microsoft took the request and has not finished it yet. Look at the account in some minutes before you "
             "try again.",

@@ -7,7 +7,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -183,7 +183,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)  # a temporary access pass may be in it
 
     @property
     def succeeded(self) -> bool:
@@ -299,7 +299,6 @@ _SENTENCES: Final[Mapping[str, str]] = {
 """What to say for the codes of Graph's errors that have an answer of their own, whatever their status."""
 
 _BY_STATUS: Final[Mapping[int, str]] = {
-    400: "Microsoft did not accept the request. The tenant may have changed meanwhile: look at it, and try again.",
     401: "Microsoft does not accept the management session's sign-in any more. End the session, and try again.",
     403: _NOT_ALLOWED,
     404: _NO_SUCH_OBJECT,
@@ -307,6 +306,9 @@ _BY_STATUS: Final[Mapping[int, str]] = {
     412: "Somebody changed this at the same moment. Look at how it is now, and try again.",
     423: "Microsoft has locked this object for the moment. Try again in some minutes.",
 }
+_NOT_ACCEPTED = "Microsoft did not accept the request."
+_NOT_CARRIED_OUT = "Microsoft took the request and then could not carry it out. Nothing was changed."
+_LOOK_AGAIN = "The tenant may have changed meanwhile: look at it, and try again."
 _REFUSED = "Microsoft refused the request. Show the reference to a tenant admin."
 
 _UNKNOWN = (
@@ -329,11 +331,13 @@ _BUSY = "Microsoft is too busy at the moment. Nothing was changed. Try again in 
 _UNREACHABLE = "Microsoft Graph cannot be reached at the moment. Nothing was changed. Try again in some minutes."
 
 
-def problem(answer: Answer, *, writes: bool, generates: Generated | None = None) -> GraphProblem | None:
+def problem(
+    answer: Answer, *, writes: bool, generates: Generated | None = None, advice: str = ""
+) -> GraphProblem | None:
     """What is wrong with *answer*, None if nothing is. 401 and repeated statuses mean that our patience has ended.
 
-    `generates` is what the call had in its body: Graph gives every 400 about a password the same code
-    `Request_BadRequest` and no dependable details, so that the call itself has to tell what it was about.
+    Graph says `Request_BadRequest` to almost everything it does not like, so that the call itself has to tell what it
+    was about: *generates* is what it had in its body, *advice* what a 400 usually means for it.
     """
     if answer.succeeded and (answer.object is not None or (writes and not answer.body)):
         return None
@@ -347,10 +351,22 @@ def problem(answer: Answer, *, writes: bool, generates: Generated | None = None)
     if answer.status == 404:
         return GraphNotFound(_SENTENCES.get(facts.code, _NO_SUCH_OBJECT), answer=facts)
     if answer.status == 400 and generates is Generated.PASSWORD:
-        return PasswordRefused(_TOO_WEAK, answer=facts)
+        return PasswordRefused(f"{_TOO_WEAK} {advice}".rstrip(), answer=facts)
     conflict = any(code == "ObjectConflict" for code, _ in facts.details)
     sentence = _SENTENCES.get("ObjectConflict" if conflict else facts.code)
+    if sentence is None and answer.status == 400:
+        sentence = f"{_NOT_ACCEPTED} {advice or _LOOK_AGAIN}"
     return GraphRefused(sentence or _BY_STATUS.get(answer.status, _REFUSED), answer=facts)
+
+
+def carried_out(operation: Mapping[str, Any], accepted: GraphAnswer, advice: str) -> bool:
+    """Whether a change that Graph took to do later is done. Raises `GraphRefused` if it failed.
+
+    Graph docs: *longRunningOperation resource type*.
+    """
+    if operation.get("status") == "failed":
+        raise GraphRefused(f"{_NOT_CARRIED_OUT} {advice or _LOOK_AGAIN}", answer=accepted)
+    return operation.get("status") == "succeeded"
 
 
 def too_busy(wait: float, facts: GraphAnswer) -> GraphUnavailable:

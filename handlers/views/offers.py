@@ -29,9 +29,13 @@ def offers(request: Request, action: Action | None) -> list[Block]:
         return [button("Do it anyway", DO_ANYWAY, request.id, style="danger"), _leave(request)]
     if request.state is RequestState.DONE:
         return [*_of_a_secret(request), *_undo(request, action)]
-    if request.state in {RequestState.FAILED, RequestState.UNKNOWN} and request.answer.get("again"):
+    if request.state in {RequestState.FAILED, RequestState.UNKNOWN} and _may_be_retried(request):
         return [button("Try again", TRY_AGAIN, request.id, spoken=f"Try again: {wish(request, action)}")]
     return []
+
+
+def _may_be_retried(request: Request) -> bool:
+    return bool(request.answer.get("again")) and not request.answer.get("retried")
 
 
 def _leave(request: Request) -> Block:
@@ -43,7 +47,7 @@ def _of_a_secret(request: Request) -> list[Block]:
         case "waiting":
             spoken = "Show the secret to me, once, in a window"
             return [button("Reveal once", REVEAL, request.id, style="primary", spoken=spoken)]
-        case "expired" | "lost":
+        case "expired" | "lost" if not request.answer.get("again_as"):
             return [button("Reset again", RESET_AGAIN, request.id, style="danger")]
     return []
 

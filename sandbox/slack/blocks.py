@@ -466,9 +466,6 @@ _BLOCKS: Mapping[str, Check] = {
 }
 _BLOCK_OF_ANY_TYPE = _typed(_BLOCKS)
 
-BLOCK_TYPES = frozenset(_BLOCKS)
-"""The blocks the sandbox knows."""
-
 _ELSEWHERE: Mapping[str, frozenset[Surface]] = {
     "table": frozenset({Surface.MESSAGE}),
     "plan": frozenset({Surface.MESSAGE}),

@@ -110,10 +110,10 @@ def respond(state: State, response: ResponseUrl, body: Mapping[str, Any], refuse
     channel = state.channels[response.channel]
     thread_ts = body.get("thread_ts")
     is_public = body.get("response_type") == "in_channel"
+    check_thread(state, channel, thread_ts)
     if is_public and response.command:
         state.post(channel, response.person, response.command, [])
         response.command = ""
-    check_thread(state, channel, thread_ts)
     state.post(
         channel,
         state.app.bot_user,

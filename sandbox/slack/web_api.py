@@ -178,7 +178,7 @@ class WebApi:
 
     def _place(self, arguments: Mapping[str, Any]) -> Channel:
         """The channel the bot means, if it can see it."""
-        key = _need(arguments, "channel")
+        key = _need_text(arguments, "channel")
         found = self._state.channels.get(key)
         if found is None and key.startswith("#"):
             found = next((c for c in self._state.channels.values() if c.name == key[1:] and not c.is_im), None)
@@ -188,7 +188,7 @@ class WebApi:
 
     def _place_to_post(self, arguments: Mapping[str, Any]) -> Channel:
         """The channel the bot may write to; a person's id means the direct conversation with them."""
-        key = _need(arguments, "channel")
+        key = _need_text(arguments, "channel")
         person = self._state.people.get(key)
         channel = self._place(arguments) if person is None else self._direct(person)
         if channel.is_archived:
@@ -208,7 +208,7 @@ class WebApi:
 
     def _own_message(self, arguments: Mapping[str, Any], refusal: str) -> Message:
         channel = self._place(arguments)
-        message = self._state.message(channel, _need(arguments, "ts"))
+        message = self._state.message(channel, _need_text(arguments, "ts"))
         if message is None or message.deleted or message.is_ephemeral:
             raise SlackError("message_not_found")
         if message.user != self._state.app.bot_user:
@@ -256,7 +256,7 @@ class WebApi:
 
     def _post_ephemeral(self, arguments: Mapping[str, Any]) -> Json:
         channel = self._place_to_post(arguments)
-        person = self._person(_need(arguments, "user"), "user_not_in_channel")
+        person = self._person(_need_text(arguments, "user"), "user_not_in_channel")
         if person.id not in channel.members:
             raise SlackError("user_not_in_channel")
         said = content(arguments, self._refused)
@@ -302,7 +302,7 @@ class WebApi:
         external_id = definition.get("external_id")
         if external_id and self._by_external_id(external_id) is not None:
             raise SlackError("duplicate_external_id")
-        trigger = self._tickets.redeem(_need(arguments, "trigger_id"))
+        trigger = self._tickets.redeem(_need_text(arguments, "trigger_id"))
         is_in_modal = trigger.from_view and bool(self._state.stacks.get(trigger.person))
         if must_be_in_modal and not is_in_modal:
             raise SlackError("not_found")
@@ -318,7 +318,7 @@ class WebApi:
         if arguments.get("view_id"):
             view = self._state.view(str(arguments["view_id"]))
         else:
-            view = self._by_external_id(_need(arguments, "external_id"))
+            view = self._by_external_id(_need_text(arguments, "external_id"))
         if view is None or view.type != Surface.MODAL:
             raise SlackError("not_found")
         _check_hash(view, arguments)
@@ -329,7 +329,7 @@ class WebApi:
         if not self._manifest.home_tab:
             raise SlackError("not_enabled")
         definition = view_definition(_need(arguments, "view"), Surface.HOME, self._refused)
-        person = self._person(_need(arguments, "user_id"), "invalid_arguments")
+        person = self._person(_need_text(arguments, "user_id"), "invalid_arguments")
         home = self._state.homes.get(person.id)
         if home is not None:
             _check_hash(home, arguments)
@@ -397,7 +397,7 @@ class WebApi:
     def _conversations_open(self, arguments: Mapping[str, Any]) -> Json:
         if arguments.get("channel"):
             return {"channel": {"id": self._place(arguments).id}}
-        users = _need(arguments, "users").split(",")
+        users = _need_text(arguments, "users").split(",")
         if len(users) > 1:
             raise SlackError("missing_scope", needed="mpim:write", provided=",".join(self._manifest.scopes))
         person = self._person(users[0])
@@ -409,7 +409,7 @@ class WebApi:
         return {**opened, "channel": {"id": channel.id}}
 
     def _users_info(self, arguments: Mapping[str, Any]) -> Json:
-        person = self._person(_need(arguments, "user"))
+        person = self._person(_need_text(arguments, "user"))
         return {"user": self._payloads.user(person, self._manifest.scopes)}
 
     def _users_list(self, arguments: Mapping[str, Any]) -> Json:
@@ -455,13 +455,22 @@ def _token(request: web.Request, arguments: Json) -> str:
 
 
 def _need(arguments: Mapping[str, Any], name: str) -> Any:
+    """An argument that must be there."""
     value = arguments.get(name)
     if value is None or value == "":
-        raise SlackError(
-            "invalid_arguments",
-            response_metadata={"messages": [f"[ERROR] missing required field: {name}"]},
-        )
+        raise _invalid(f"missing required field: {name}")
     return value
+
+
+def _need_text(arguments: Mapping[str, Any], name: str) -> str:
+    value = _need(arguments, name)
+    if not isinstance(value, str):
+        raise _invalid(f"must provide a string [json-pointer:/{name}]")
+    return value
+
+
+def _invalid(sentence: str) -> SlackError:
+    return SlackError("invalid_arguments", response_metadata={"messages": [f"[ERROR] {sentence}"]})
 
 
 def _flag(arguments: Mapping[str, Any], name: str) -> bool:
@@ -477,7 +486,7 @@ def _page(name: str, found: Iterable[Any], arguments: Mapping[str, Any]) -> Json
     """One page of a listing; `limit` is at most 1000, the cursor says where to go on."""
     rows = list(found)
     try:
-        limit = min(int(arguments.get("limit") or 1000), 1000)
+        limit = min(int(str(arguments.get("limit") or 1000)), 1000)
         start = int(base64.b64decode(str(arguments.get("cursor") or "")).decode() or 0)
     except ValueError:
         raise SlackError("invalid_cursor") from None

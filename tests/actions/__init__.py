@@ -1,0 +1,1 @@
+"""One file per action, and what must be true of each."""

@@ -19,8 +19,6 @@ from bot.model import Secret
 from bot.ports import Token
 from tests.clock import T0, ManualClock
 
-TOKEN = "canary-token-1"
-
 
 @dataclass
 class PlainTokens:

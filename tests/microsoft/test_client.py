@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 
@@ -322,8 +323,8 @@ async def test_a_password_microsoft_does_not_like_can_be_told_from_other_refusal
     async with answering(refuses(400, "Request_BadRequest")) as graph:
         with pytest.raises(PasswordRefused):
             await graph.client.send(Call("PATCH", ("users", "1"), change), attempt_id="a", generated=Secret("weak"))
-        with pytest.raises(GraphRefused) as other:
-            await graph.client.send(DISABLE, attempt_id="b")
+        with pytest.raises(GraphRefused, match=r"request\. Enable it on-premises\.") as other:
+            await graph.client.send(replace(DISABLE, advice="Enable it on-premises."), attempt_id="b")
         assert not isinstance(other.value, PasswordRefused)
 
 
@@ -351,8 +352,8 @@ async def test_only_microsoft_s_own_failed_means_that_nothing_changed() -> None:
     async with answering() as graph:
         accepted = says(status=202, headers={"Location": f"{graph.url}/users/1/authentication/operations/op"})
         graph.will(accepted, operation("failed"))
-        with pytest.raises(GraphRefused, match="could not carry it out"):
-            await graph.client.send(WRITEBACK, attempt_id="a")
+        with pytest.raises(GraphRefused, match=r"not carry it out\. Nothing was changed\. Reset it in"):
+            await graph.client.send(replace(WRITEBACK, advice="Reset it in Active Directory."), attempt_id="a")
 
         for answers in ([refuses(404)], [refuses(403, "Forbidden")], [says("<html>", kind="text/html")]):
             graph.will(accepted, *answers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import timedelta
 from email.utils import format_datetime
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from bot.directory import quoted
 from bot.errors import (
     BadInput,
     ClaimsDemanded,
@@ -149,6 +151,19 @@ def test_one_query_value_in_is_one_query_value_out(query: dict[str, str]) -> Non
     assert dict(parse_qsl(urlsplit(url).query, keep_blank_values=True)) == query
     assert url.isascii()
     assert url.isprintable()
+
+
+@given(st.text())
+def test_one_odata_literal_in_is_one_literal_out(typed: str) -> None:
+    try:
+        url = GRAPH.url(("users",), {"$filter": f"mail eq {quoted(typed)} or mail eq null"})
+    except BadInput:
+        return
+
+    ((_, arrived),) = parse_qsl(urlsplit(url).query)
+    (literal,) = re.findall(r"'((?:[^']|'')*)'", arrived)
+    assert literal.replace("''", "'") == typed
+    assert arrived == f"mail eq '{literal}' or mail eq null"
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,13 @@ async def test_an_expired_token_is_refused(tenant: TenantServers, token: str) ->
     assert "expired" in answer.body["error"]["message"]
 
 
+async def test_tokens_can_be_ended_at_once_an_applications_too(tenant: TenantServers) -> None:
+    token = await tenant.app_token()
+    tenant.entra.expire_tokens()
+
+    assert (await tenant.call(token, "GET", "/organization")).status == 401
+
+
 async def test_a_claims_challenge_can_be_injected(tenant: TenantServers, token: str) -> None:
     tenant.faults.add(Rule("graph", "*", "/*", Challenge(), times=1))
 

@@ -179,6 +179,14 @@ async def test_a_click_that_is_not_acknowledged_is_shown_to_who_clicked() -> Non
         assert "could not be reached" in stage.slack.ephemerals("ana")[-1].visible_text
 
 
+async def test_an_app_without_interactivity_hears_of_no_click() -> None:
+    manifest: dict[str, Any] = {"oauth_config": {"scopes": {"bot": ["chat:write"]}}}
+    async with a_workspace(manifest=manifest) as stage:
+        message = await card(stage, actions(button("Approve", "approve")))
+
+        assert (await stage.slack.click("ana", message, "Approve")).ack.status is AckStatus.NOT_SENT
+
+
 # Forms.
 
 

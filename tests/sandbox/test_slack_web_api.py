@@ -62,6 +62,19 @@ async def test_broken_bodies_and_unknown_methods_are_refused_by_name() -> None:
         assert await error("chat.shout", "{}") == (200, "unknown_method")
 
 
+@pytest.mark.parametrize("junk", [None, 7, [], {}, ["x"], {"x": 1}, "x"], ids=repr)
+async def test_junk_in_any_argument_is_refused_and_never_breaks_the_workspace(junk: Any) -> None:
+    async with a_workspace() as stage:
+        headers = {"Authorization": f"Bearer {stage.slack.bot_token}"}
+        names = "channel ts thread_ts text blocks metadata user user_id view view_id external_id trigger_id hash"
+        for method in ("chat.postMessage", "chat.update", "chat.postEphemeral", "views.open", "views.update"):
+            for name in names.split():
+                sound = {"channel": "C0HELPDESK", "text": "x", "user": "U0OLIVE001", "view": modal("x", section("x"))}
+                url = f"{stage.slack.base_url}/slack/api/{method}"
+                async with stage.http.post(url, json={**sound, name: junk}, headers=headers) as response:
+                    assert response.status in (200, 429), f"{method} {name}"
+
+
 @pytest.mark.parametrize(
     ("token", "error"), [("", "not_authed"), ("xoxb-somebody-else", "invalid_auth")], ids=["none", "wrong"]
 )

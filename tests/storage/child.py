@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,6 +27,17 @@ async def revoke(path: Path) -> None:
     async with Database(path, tenant=TENANT, clock=SystemClock()) as db:
         await Operators(db, AuditTrail(db, KEY)).revoke(OLIVE, "helpdesk", by=SHELL, reason="a test")
         print("revoked", flush=True)
+
+
+def killed_while_appending(path: Path, count: int) -> int:
+    """Let a process append until at least *count* rows are acknowledged, kill it, and say how many were."""
+    command = [sys.executable, "-m", __name__, "append", str(path), "1000000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for _ in range(count):
+            child.stdout.readline()
+        child.kill()
+        return count + len(child.stdout.readlines())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,372 @@
+"""Makes Slack agree with the outbox: one reporter for the workspace, paced, sending only the newest of each message.
+
+It is woken by the outbox, never polls, and keeps nothing that matters: what was sent stands in the outbox's rows, so a
+new process goes on where the last one stopped. Messages may come twice, then say so; they never get lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from bot.actions import catalogue
+from bot.model import Request
+from bot.ports import Audience, Clock, Operators, Requests
+from handlers.identity import People
+from handlers.pacing import BETWEEN_UPDATES, Pace
+from handlers.places import Place, Places
+from handlers.ports import Outbox, Outgoing
+from handlers.slack import Slack, SlackProblem, SlackRefused, SlackSilent
+from handlers.timing import woken_or_at
+from handlers.views.blocks import Said
+from handlers.views.messages import VIEWS
+from handlers.views.wording import Known
+from handlers.voice import Voice
+
+log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 8
+"""Stories told at the same time."""
+
+_NO_PLANS_FOR: Final = 3600.0
+"""Seconds for which a Slack that refused a plan is sent text instead."""
+
+_SHORTEST_REST: Final = 1.0
+_LONGEST_REST: Final = 60.0
+"""Seconds between attempts while Slack cannot be reached; doubled from one to the other."""
+
+_NOT_THERE: Final = frozenset(
+    {"channel_not_found", "not_in_channel", "is_archived", "restricted_action", "team_access_not_granted"}
+)
+_GONE: Final = frozenset({"message_not_found", "cant_update_message", "edit_window_closed", *_NOT_THERE})
+_BLOCKS: Final = frozenset({"invalid_blocks", "invalid_blocks_format", "invalid_attachments"})
+_LATER: Final = frozenset(
+    {"internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org"}
+    # Without its token the bot can say nothing; somebody has to put that right, and then everything is said.
+    | {"invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "missing_scope"}
+)
+
+_REMEMBERED: Final = 2000
+
+
+class _NotNow(Exception):
+    """The message waits, *seconds* from now; with *all_of_it* what comes after it in its story waits, too."""
+
+    def __init__(self, seconds: float, *, all_of_it: bool = False) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+        self.all_of_it = all_of_it
+
+
+Stands = dict[str, tuple[str, str]]
+"""Where messages of a story stand in Slack: key to channel and `ts`."""
+
+
+class Reporter:
+    """Tells stories: a story is a message with those in its thread, told in order by one task at a time.
+
+    *on_told* hears of each request whose final message was sent.
+    """
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        requests: Requests,
+        operators: Operators,
+        people: People,
+        places: Places,
+        slack: Slack,
+        voice: Voice,
+        clock: Clock,
+        support: str,
+        on_told: Callable[[Request], None] | None = None,
+    ) -> None:
+        self._outbox = outbox
+        self._requests = requests
+        self._operators = operators
+        self._people = people
+        self._places = places
+        self._slack = slack
+        self._voice = voice
+        self._clock = clock
+        self._support = support
+        self._on_told = on_told
+        self._pace = Pace(clock.monotonic())
+        self._tellers = asyncio.Semaphore(AT_ONCE)
+        self._stories: dict[str, asyncio.Task[None]] = {}
+        self._once_more: set[str] = set()
+        self._held: dict[str, float] = {}
+        self._down_until = 0.0
+        self._rest = _SHORTEST_REST
+        self._no_plans_until = 0.0
+        self._placed_here: set[str] = set()
+        self._shown: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._woken = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to drain the outbox, what an earlier process left first."""
+        self._outbox.on_change(self._woken.set)
+        self._loop = asyncio.create_task(self._run(), name="reporter")
+
+    async def close(self, grace: float = 5.0) -> None:
+        """Say what can be said within *grace* seconds; the rest is in the outbox."""
+        if self._loop is None:
+            return
+        self._loop.cancel()
+        await asyncio.gather(self._loop, return_exceptions=True)
+        await self._look()
+        stories = tuple(self._stories.values())
+        if stories:
+            await asyncio.wait(stories, timeout=grace)
+        for story in stories:
+            story.cancel()
+        await asyncio.gather(*stories, return_exceptions=True)
+
+    # --- when ---------------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                again_at = await self._look()
+            except Exception:  # whatever it was, the reporter looks again: nobody else would say anything
+                log.exception("the outbox cannot be read")
+                again_at = self._clock.now() + timedelta(seconds=_LONGEST_REST)
+            await woken_or_at(self._clock, self._woken, again_at)
+
+    async def _look(self) -> datetime | None:
+        """Begin every story that has something to say now; returns when the next one will."""
+        now, ticks = self._clock.now(), self._clock.monotonic()
+        stories: dict[str, list[Outgoing]] = {}
+        for row in await self._outbox.pending(now):
+            stories.setdefault(row.message.under or row.message.key, []).append(row)
+        waits = []
+        for root in sorted(stories, key=lambda root: not any(row.final for row in stories[root])):
+            wait = max(self._held.get(root, 0.0), self._down_until) - ticks
+            if root in self._stories:
+                self._once_more.add(root)
+            elif wait > 0:
+                waits.append(now + timedelta(seconds=wait))
+            else:
+                self._stories[root] = asyncio.create_task(self._tell(root, stories[root]))
+        if held_back := await self._outbox.next_after(now):
+            waits.append(held_back)
+        return min(waits, default=None)
+
+    async def _tell(self, root: str, rows: Sequence[Outgoing]) -> None:
+        self._held.pop(root, None)
+        stands: Stands = {}
+        try:
+            async with self._tellers:
+                for row in rows:
+                    try:
+                        await self._say(row, stands)
+                    except _NotNow as later:
+                        self._hold(root, later.seconds)
+                        if later.all_of_it:
+                            break
+        except Exception:  # the reporter must not die of one message; it is tried again, and the log has it
+            log.exception("reporter stumbled", extra={"message_key": root})
+            self._hold(root, _LONGEST_REST)
+        finally:
+            del self._stories[root]
+            if root in self._once_more or root in self._held:
+                self._once_more.discard(root)
+                self._woken.set()
+
+    def _hold(self, root: str, seconds: float) -> None:
+        until = self._clock.monotonic() + seconds
+        self._held[root] = min(until, self._held.get(root, until))
+
+    # --- what ---------------------------------------------------------------------------------------------------------
+
+    async def _say(self, row: Outgoing, stands: Stands) -> None:
+        """Bring Slack up to date about one message, noting where it stands. Raises `_NotNow`."""
+        message = row.message
+        request = await self._requests.find(message.subject)
+        if request is None:
+            await self._outbox.failed(message.key, row.revision, "no such request")
+            return
+        try:
+            if message.audience is Audience.REQUESTER:
+                await self._say_privately(row, request)
+            elif row.channel and row.ts:
+                stands[message.key] = row.channel, row.ts
+                await self._rewrite(row, request, row.channel, row.ts)
+            else:
+                await self._post(row, request, stands)
+        except SlackProblem as problem:
+            await self._stumble(row, problem)
+            return
+        self._down_until, self._rest = 0.0, _SHORTEST_REST
+        if row.final and self._on_told:
+            self._on_told(request)
+
+    async def _stumble(self, row: Outgoing, problem: SlackProblem) -> None:
+        """Decide what becomes of a message that did not go through."""
+        key = row.message.key
+        if isinstance(problem, SlackRefused):
+            if problem.wait is not None:
+                raise _NotNow(problem.wait, all_of_it=True)
+            if problem.code not in _LATER:
+                log.error("slack will not take a message", extra={"message_key": key, "code": problem.code})
+                await self._outbox.failed(key, row.revision, problem.code)
+                return
+        log.warning("slack is not there", extra={"message_key": key, "problem": str(problem)})
+        rest, self._rest = self._rest, min(2 * self._rest, _LONGEST_REST)
+        self._down_until = self._clock.monotonic() + rest
+        raise _NotNow(rest, all_of_it=True)
+
+    async def _render(
+        self, row: Outgoing, request: Request, *, here_because: str = "", maybe_twice: bool = False
+    ) -> Said | None:
+        operator = await self._operators.find(request.operator_id) if request.operator_id else None
+        known = Known(
+            action=catalogue().get(request.action),
+            by=operator.name if operator and operator.name else await self._people.name(request.slack.user),
+            here_because=here_because,
+            maybe_twice=maybe_twice,
+            support=self._support,
+        )
+        said = VIEWS[row.message.view](request, known)
+        if said and said.has_plan and self._clock.monotonic() < self._no_plans_until:
+            return Said(said.text, ())
+        return said
+
+    # --- in private ---------------------------------------------------------------------------------------------------
+
+    async def _say_privately(self, row: Outgoing, request: Request) -> None:
+        said = await self._render(row, request, maybe_twice=row.maybe_sent)
+        if said is not None:
+            try:
+                await self._voice.privately(request.slack.user, said, request.origin.channel, row.reply_url)
+            except SlackSilent:
+                await self._outbox.maybe_sent(row.message.key)
+                raise
+        await self._outbox.sent(row.message.key, row.revision)
+
+    # --- in a place ---------------------------------------------------------------------------------------------------
+
+    async def _rewrite(self, row: Outgoing, request: Request, channel: str, ts: str) -> None:
+        key, now = row.message.key, self._clock.monotonic()
+        shown, at = self._shown.get(key, ("", now - BETWEEN_UPDATES))
+        if not row.final and (wait := at + BETWEEN_UPDATES - now) > 0:
+            raise _NotNow(wait)
+        said = await self._render(row, request, here_because=await self._why_here(row, request))
+        if said is not None and _fingerprint(said) != shown:
+            if (wait := self._pace.update(now)) > 0:
+                raise _NotNow(wait)
+            try:
+                await self._update(channel, ts, said)
+            except SlackRefused as error:
+                if error.wait is not None:
+                    self._pace.told_to_wait(error.wait, now, None)
+                if error.code in _GONE and row.final and row.message.under is None:
+                    log.warning("message is gone", extra={"message_key": key, "code": error.code})
+                    await self._post_at(await self._elsewhere(request), None, row, request)
+                    return
+                raise
+            self._remember(key, said, final=row.final)
+        await self._outbox.sent(key, row.revision, channel=channel, ts=ts)
+
+    async def _post(self, row: Outgoing, request: Request, stands: Stands) -> None:
+        under = row.message.under
+        if under is None:
+            try:
+                stands[row.message.key] = await self._post_at(await self._places.of(request), None, row, request)
+            except _NotNow as later:
+                raise _NotNow(later.seconds, all_of_it=True) from later
+            return
+        parent = stands.get(under)
+        if parent is None and row.parent_channel and row.parent_ts:
+            parent = row.parent_channel, row.parent_ts
+        if parent is None:
+            await self._outbox.failed(row.message.key, row.revision, "what it belongs under could not be posted")
+            return
+        await self._post_at(Place(parent[0]), parent[1], row, request)
+
+    async def _post_at(self, place: Place, thread: str | None, row: Outgoing, request: Request) -> tuple[str, str]:
+        """Post a new message in *place*, or in the direct message with its requester if that does not take it."""
+        key = row.message.key
+        left_over = row.channel is not None and row.ts is None and key not in self._placed_here
+        said = await self._render(
+            row, request, here_because=place.here_because, maybe_twice=row.maybe_sent or left_over
+        )
+        if said is None:
+            await self._outbox.sent(key, row.revision)
+            return place.channel, ""
+        now = self._clock.monotonic()
+        if (wait := self._pace.post(place.channel, now)) > 0:
+            raise _NotNow(wait)
+        # Committed first: a process that dies while posting leaves a row that says so.
+        await self._outbox.placed(key, place.channel)
+        self._placed_here.add(key)
+        try:
+            ts = await self._send(place.channel, said, thread)
+        except SlackSilent:
+            await self._outbox.maybe_sent(key)
+            raise
+        except SlackRefused as error:
+            if error.wait is not None:
+                self._pace.told_to_wait(error.wait, now, place.channel)
+            if error.code in _NOT_THERE and place.channel != await self._places.direct(request.slack.user):
+                return await self._post_at(await self._elsewhere(request), None, row, request)
+            raise
+        self._placed_here.discard(key)
+        self._remember(key, said, final=row.final)
+        await self._outbox.sent(key, row.revision, channel=place.channel, ts=ts)
+        return place.channel, ts
+
+    async def _elsewhere(self, request: Request) -> Place:
+        """The direct message with the requester, when the channel does not take the story (any more)."""
+        self._places.forget(request.origin.channel)
+        why = "It is told here because Slack does not let Latchkey write in the channel you asked in."
+        return Place(await self._places.direct(request.slack.user), why)
+
+    async def _why_here(self, row: Outgoing, request: Request) -> str:
+        if row.message.under or row.channel == request.origin.channel:
+            return ""
+        place = await self._places.of(request)
+        return place.here_because if place.channel == row.channel else ""
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    async def _send(self, channel: str, said: Said, thread: str | None) -> str:
+        try:
+            return await self._slack.post(channel, said, thread=thread)
+        except SlackRefused as error:
+            if error.code not in _BLOCKS or not said.blocks:
+                raise
+            return await self._slack.post(channel, self._in_text(said, error), thread=thread)
+
+    async def _update(self, channel: str, ts: str, said: Said) -> None:
+        try:
+            await self._slack.update(channel, ts, said)
+        except SlackRefused as error:
+            if error.code not in _BLOCKS or not said.blocks:
+                raise
+            await self._slack.update(channel, ts, self._in_text(said, error))
+
+    def _in_text(self, said: Said, error: SlackRefused) -> Said:
+        log.warning("slack refused blocks", extra={"code": error.code, "plan": said.has_plan})
+        if said.has_plan:
+            self._no_plans_until = self._clock.monotonic() + _NO_PLANS_FOR
+        return Said(said.text, ())
+
+    def _remember(self, key: str, said: Said, *, final: bool) -> None:
+        """What stands in Slack, so that the same is not sent again; of final messages the first to be forgotten."""
+        self._shown[key] = (_fingerprint(said), self._clock.monotonic())
+        self._shown.move_to_end(key, last=not final)
+        while len(self._shown) > _REMEMBERED:
+            self._shown.popitem(last=False)
+
+
+def _fingerprint(said: Said) -> str:
+    return json.dumps([said.text, *said.blocks], sort_keys=True)

@@ -1,0 +1,1 @@
+"""The Slack room against a pretend workspace and a real database."""

@@ -1,0 +1,402 @@
+"""The management session: its states, its one opening for everybody, its ends, and what is worthless afterwards."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from itertools import product
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.errors import NotPossible, SessionEnded, StorageProblem, VaultProblem
+from bot.model import (
+    AuditRecord,
+    Call,
+    IdentityKind,
+    Mode,
+    Secret,
+    Session,
+    SessionState,
+    Step,
+    StepStatus,
+    TenantSettings,
+)
+from bot.ports import Graph, Sent, Token, TokenSource
+from bot.session import Acting, Event, ManagementSession, SessionOff, next_state
+from tests.clock import ManualClock
+
+SET_UP = TenantSettings(
+    version=1,
+    mode=Mode.ADVANCED,
+    identity_kind=IdentityKind.SERVICE_ACCOUNT,
+    identity_id="svc",
+    identity_name="svc@contoso.com",
+)
+
+
+@dataclass
+class Tenant:
+    """A tenant that answers one question, who holds which role, and takes any call; each asks for the token first."""
+
+    sent: list[int] = field(default_factory=list)
+    made: int = 0
+
+    def graph(self, tokens: TokenSource) -> Graph:
+        self.made += 1
+        return OneGraph(self, tokens, self.made)
+
+
+@dataclass
+class OneGraph:
+    tenant: Tenant
+    tokens: TokenSource
+    number: int
+
+    async def get(self, *path: str, query: Any = None, eventual: bool = False) -> dict[str, Any]:
+        await self.tokens.token()
+        return {}
+
+    async def collect(self, *path: str, query: Any = None, eventual: bool = False, limit: Any = None) -> list[Any]:
+        await self.tokens.token()
+        return [{"roleTemplateId": "role"}]
+
+    async def ask(self, *path: str, body: Any) -> dict[str, Any]:
+        return {}
+
+    async def send(self, call: Call, *, attempt_id: str, generated: Secret | None = None) -> Sent:
+        await self.tokens.token()
+        self.tenant.sent.append(self.number)
+        return Sent(204, None)
+
+
+@dataclass
+class Account:
+    """An identity whose sign-in waits until it may go on, and fails when told to."""
+
+    clock: ManualClock
+    sign_ins: int = 0
+    at_once: int = 0
+    most_at_once: int = 0
+    fails: bool = False
+    may_go_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def sign_in(self, show: Callable[[str, str], None], *, claims: str | None = None) -> Token:
+        self.sign_ins += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        show("vault", "Reading the credential from Key Vault")
+        try:
+            await self.may_go_on.wait()
+        finally:
+            self.at_once -= 1
+        if self.fails:
+            raise VaultProblem("Key Vault cannot be reached. Try again.", reason="unreachable")
+        return Token(Secret("token"), self.clock.now() + timedelta(hours=1))
+
+
+@dataclass
+class Memory:
+    """The settings and the log of sessions."""
+
+    settings: TenantSettings = SET_UP
+    saved: list[Session] = field(default_factory=list)
+    audited: list[str] = field(default_factory=list)
+
+    async def current(self) -> TenantSettings:
+        return self.settings
+
+    async def last(self) -> Session | None:
+        return self.saved[-1] if self.saved else None
+
+    async def save(self, session: Session, *audit: AuditRecord) -> None:
+        self.saved.append(session)
+        self.audited.extend(record.kind for record in audit)
+
+
+@dataclass
+class Scene:
+    clock: ManualClock = field(default_factory=ManualClock)
+    memory: Memory = field(default_factory=Memory)
+    tenant: Tenant = field(default_factory=Tenant)
+
+    def __post_init__(self) -> None:
+        self.account = Account(self.clock)
+        self.account.may_go_on.set()
+        self.session = self.another_process()
+
+    def another_process(self) -> ManagementSession:
+        return ManagementSession(
+            clock=self.clock,
+            settings=self.memory,
+            sessions=self.memory,
+            identity_of=lambda settings: self.account,
+            tenant=self.tenant,
+            zone=ZoneInfo("Europe/London"),
+        )
+
+    def is_in(self, state: SessionState) -> bool:
+        return self.session.current.state is state
+
+    async def passes(self, time: timedelta) -> None:
+        """Let time pass, and whoever it wakes get on with it."""
+        self.clock.advance(time.total_seconds())
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def ensure(self, may_open: bool = False) -> Acting:
+        return await self.session.ensure(opened_for="r1", tell=nobody, may_open=may_open)
+
+
+async def nobody(steps: tuple[Step, ...]) -> None:
+    """Listens to no steps."""
+
+
+@pytest.fixture
+async def scene() -> Any:
+    scene = Scene()
+    await scene.session.start()
+    yield scene
+    await scene.session.close()
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+LEADS_TO = {
+    (SessionState.OFF, Event.ENABLE): SessionState.ENABLING,
+    (SessionState.OFF, Event.SWITCH): SessionState.SWITCHING,
+    (SessionState.ENABLING, Event.OPENED): SessionState.ON,
+    (SessionState.ENABLING, Event.FAILED): SessionState.DEGRADED,
+    (SessionState.ENABLING, Event.ENDED): SessionState.OFF,
+    (SessionState.ON, Event.ENDED): SessionState.OFF,
+    (SessionState.ON, Event.LOST): SessionState.DEGRADED,
+    (SessionState.ON, Event.SWITCH): SessionState.SWITCHING,
+    (SessionState.DEGRADED, Event.ENABLE): SessionState.ENABLING,
+    (SessionState.DEGRADED, Event.ENDED): SessionState.OFF,
+    (SessionState.DEGRADED, Event.SWITCH): SessionState.SWITCHING,
+    (SessionState.SWITCHING, Event.SWITCHED): SessionState.OFF,
+    (SessionState.SWITCHING, Event.FAILED): SessionState.DEGRADED,
+}
+
+
+@pytest.mark.parametrize(("state", "event"), [*product(SessionState, Event)])
+def test_every_state_knows_what_every_event_means(state: SessionState, event: Event) -> None:
+    assert next_state(state, event) is LEADS_TO.get((state, event))
+
+
+# --- opening ---------------------------------------------------------------------------------------------------------
+
+
+async def test_all_who_wait_share_one_opening(scene: Scene) -> None:
+    scene.account.may_go_on.clear()
+    waiting = [asyncio.create_task(scene.ensure()) for _ in range(50)]
+    await asyncio.sleep(0)
+    scene.account.may_go_on.set()
+
+    rights = await asyncio.gather(*waiting)
+
+    assert scene.account.sign_ins == 1
+    assert len({right.session.generation for right in rights}) == 1
+    assert scene.memory.audited == ["session.opened"]
+
+
+async def test_all_who_wait_share_one_failure_and_the_next_tries_afresh(scene: Scene) -> None:
+    scene.account.fails = True
+    failures = await asyncio.gather(*(scene.ensure() for _ in range(50)), return_exceptions=True)
+
+    assert all(isinstance(failure, VaultProblem) for failure in failures)
+    assert scene.account.sign_ins == 1
+    assert scene.is_in(SessionState.DEGRADED)
+    assert scene.session.current.why == "Key Vault cannot be reached. Try again."
+
+    scene.account.fails = False
+    await scene.ensure()
+
+    assert scene.account.sign_ins == 2
+    assert scene.is_in(SessionState.ON)
+
+
+async def test_the_steps_of_an_opening_are_told_to_each_who_waits(scene: Scene) -> None:
+    told: list[tuple[Step, ...]] = []
+
+    async def listen(steps: tuple[Step, ...]) -> None:
+        told.append(steps)
+
+    await scene.session.ensure(opened_for="r1", tell=listen)
+
+    titles = [step.title for step in told[-1]]
+    assert titles[0] == "Management session was off: opening it with the service account"
+    assert titles[1] == "Reading the credential from Key Vault"
+    assert titles[-1].startswith("Management session on until ")
+    assert {step.status for step in told[-1]} == {StepStatus.DONE}
+
+
+async def test_a_failed_opening_shows_where_it_failed(scene: Scene) -> None:
+    scene.account.fails = True
+    told: list[tuple[Step, ...]] = []
+
+    async def listen(steps: tuple[Step, ...]) -> None:
+        told.append(steps)
+
+    with pytest.raises(VaultProblem):
+        await scene.session.ensure(opened_for="r1", tell=listen)
+
+    assert told[-1][-1].status is StepStatus.FAILED
+
+
+async def test_without_auto_enable_somebody_must_say_so(scene: Scene) -> None:
+    scene.memory.settings = replace(SET_UP, auto_enable=False)
+    with pytest.raises(SessionOff):
+        await scene.ensure()
+
+    assert scene.account.sign_ins == 0
+    assert (await scene.ensure(may_open=True)).identity.roles == {"role"}
+
+
+async def test_before_set_up_nothing_opens(scene: Scene) -> None:
+    scene.memory.settings = TenantSettings()
+    with pytest.raises(NotPossible, match="not set up"):
+        await scene.ensure()
+
+
+# --- ending ----------------------------------------------------------------------------------------------------------
+
+
+async def test_it_ends_when_nobody_uses_it(scene: Scene) -> None:
+    right = await scene.ensure()
+    await scene.passes(timedelta(minutes=30))
+
+    assert scene.is_in(SessionState.OFF)
+    assert scene.session.current.why == "Nobody used it for a while."
+    with pytest.raises(SessionEnded):
+        await right.graph.get("me")
+
+
+async def test_work_keeps_it_on_up_to_the_absolute_limit(scene: Scene) -> None:
+    for _ in range(23):  # every twenty minutes, up to 7 h 40
+        await scene.ensure()
+        await scene.passes(timedelta(minutes=20))
+    assert scene.is_in(SessionState.ON)
+    assert scene.account.sign_ins == 1
+
+    await scene.ensure()
+    await scene.passes(timedelta(minutes=20))
+
+    assert scene.is_in(SessionState.OFF)
+    assert scene.session.current.why == "It reached its time limit."
+
+
+async def test_extending_moves_the_idle_end_and_never_past_the_limit(scene: Scene) -> None:
+    await scene.ensure()
+    opened = scene.clock.now()
+    extended = await scene.session.extend(by="olive")
+    assert extended.on_until == opened + timedelta(hours=2)
+
+    await scene.passes(timedelta(hours=1, minutes=59))
+    for _ in range(3):
+        await scene.session.extend(by="olive")
+        await scene.passes(timedelta(hours=1, minutes=59))
+    assert (await scene.session.extend(by="olive")).on_until == opened + timedelta(hours=8)
+
+
+async def test_what_is_off_cannot_be_extended(scene: Scene) -> None:
+    with pytest.raises(NotPossible, match="off"):
+        await scene.session.extend(by="olive")
+
+
+async def test_turning_it_off_while_it_opens_lets_nobody_act(scene: Scene) -> None:
+    scene.account.may_go_on.clear()
+    waiting = asyncio.create_task(scene.ensure())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await scene.session.end(by="ana")
+    scene.account.may_go_on.set()
+
+    with pytest.raises(SessionEnded):
+        await waiting
+    assert scene.is_in(SessionState.OFF)
+
+
+async def test_a_restart_ends_what_was_on_and_counts_on(scene: Scene) -> None:
+    before = (await scene.ensure()).session.generation
+    reborn = scene.another_process()
+    await reborn.start()
+
+    assert reborn.current.state is SessionState.OFF
+    right = await reborn.ensure(opened_for="r2", tell=nobody)
+    assert right.session.generation > before
+    await reborn.close()
+
+
+async def test_once_the_database_is_not_believed_nobody_acts(scene: Scene) -> None:
+    right = await scene.ensure()
+    await scene.session.forbid("Row 7 of the audit trail was changed.")
+
+    with pytest.raises(SessionEnded):
+        await right.graph.get("me")
+    with pytest.raises(StorageProblem, match="Row 7"):
+        await scene.ensure(may_open=True)
+
+
+async def test_a_token_near_its_end_is_renewed_in_silence(scene: Scene) -> None:
+    right = await scene.ensure()
+    await scene.session.extend(by="olive")
+    await scene.passes(timedelta(minutes=56))
+    await asyncio.gather(*(right.graph.get("me") for _ in range(10)))
+
+    assert scene.account.sign_ins == 2
+    assert scene.session.current.generation == right.session.generation
+
+
+# --- whatever happens ------------------------------------------------------------------------------------------------
+
+MOVES = st.lists(
+    st.sampled_from(["ask", "act", "off", "wait", "fail", "heal", "extend", "hold", "release"]), min_size=1, max_size=40
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(MOVES)
+def test_nobody_acts_with_a_passed_generation_and_one_opening_is_under_way(moves: list[str]) -> None:
+    async def play() -> None:
+        scene = Scene()
+        await scene.session.start()
+        asked: list[asyncio.Task[Acting]] = []
+        for move in moves:
+            rights = [task.result() for task in asked if task.done() and not task.exception()]
+            match move:
+                case "ask":
+                    asked.append(asyncio.create_task(scene.ensure()))
+                case "act" if rights:
+                    before = len(scene.tenant.sent)
+                    try:
+                        await rights[-1].graph.send(Call("POST", ("x",)), attempt_id="a")
+                    except SessionEnded:
+                        assert len(scene.tenant.sent) == before
+                    else:
+                        assert rights[-1].session.generation == scene.session.current.generation
+                case "off":
+                    await scene.session.end(by="ana")
+                case "wait":
+                    await scene.passes(timedelta(minutes=31))
+                case "extend" if scene.session.acting():
+                    await scene.session.extend(by="olive")
+                case "fail" | "heal":
+                    scene.account.fails = move == "fail"
+                case "hold":
+                    scene.account.may_go_on.clear()
+                case "release":
+                    scene.account.may_go_on.set()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        scene.account.may_go_on.set()
+        await asyncio.gather(*asked, return_exceptions=True)
+        assert scene.account.most_at_once <= 1
+        generations = [session.generation for session in scene.memory.saved]
+        assert generations == sorted(generations)
+        await scene.session.close()
+
+    asyncio.run(play())
