@@ -124,15 +124,10 @@ class CarryingOut:
         """
         sending = _Sending(str(uuid.uuid4()), index, call)
         made = speakable_password((target.name, target.detail)) if call.generates else None
+        self._journey.act_under(acting)
         self._journey.show(f"call:{index}", self._journey.action.working.format(target=target.name))
-        await self._journey.save(
-            self._journey.record("attempt.started", self._circumstances(sending), sending.id),
-            state=RequestState.RUNNING,
-            session_generation=acting.session.generation,
-            mode=acting.session.mode,
-            identity_id=acting.identity.id,
-            due_at=None,
-        )
+        started = self._journey.record("attempt.started", self._circumstances(sending), sending.id)
+        await self._journey.save(started, state=RequestState.RUNNING, due_at=None)
         self._means.passed(Point.ATTEMPTED)
         self._open = sending
         try:

@@ -90,6 +90,15 @@ class Journey:
         may_open = bool(self.request.answer.get("may_open"))
         return await self.means.session.ensure(opened_for=self.request.id, tell=tell, may_open=may_open)
 
+    def act_under(self, acting: Acting) -> None:
+        """What is written from now on says under which session and as whom."""
+        self.request = replace(
+            self.request,
+            session_generation=acting.session.generation,
+            mode=acting.session.mode,
+            identity_id=acting.identity.id,
+        )
+
     # --- writing -----------------------------------------------------------------------------------------------------
 
     def show(self, key: str, title: str, status: StepStatus = StepStatus.IN_PROGRESS) -> None:

@@ -35,6 +35,9 @@ _PLACEHOLDER = 150
 _INITIAL = 3000
 _TITLE = 24
 _TASK = 256
+_PREFORMATTED = 3000
+_LONGEST = 12_000
+"""Characters of any text that are looked at: more than anything may hold."""
 
 
 # --- Text -----------------------------------------------------------------------------------------------------------
@@ -48,6 +51,9 @@ class Markup(str):
 
 def clean(text: str) -> str:
     """One line without control, invisible and direction-changing characters, none of which a name needs."""
+    text = text[:_LONGEST]
+    if text.isprintable():
+        return " ".join(text.split())
     visible = (" " if char.isspace() else char for char in text if not _is_invisible(char))
     return " ".join("".join(visible).split())
 
@@ -183,7 +189,7 @@ def divider() -> Block:
 def preformatted(text: str, *, block_id: str | None = None) -> Block:
     """Text as it is, in a fixed width and selectable, never marked up. For secrets: not even invisible characters are
     taken out."""
-    element = {"type": "rich_text_preformatted", "elements": [{"type": "text", "text": text}]}
+    element = {"type": "rich_text_preformatted", "elements": [{"type": "text", "text": cut(text, _PREFORMATTED)}]}
     return _block({"type": "rich_text", "elements": [element]}, block_id)
 
 
@@ -216,25 +222,13 @@ def _block(made: Block, block_id: str | None, **optional: Any) -> Block:
 # --- Elements -------------------------------------------------------------------------------------------------------
 
 
-def button(
-    text: str,
-    action_id: str,
-    value: str,
-    *,
-    style: str | None = None,
-    spoken: str | None = None,
-    confirm: Block | None = None,
-) -> Block:
+def button(text: str, action_id: str, value: str, *, style: str | None = None, spoken: str = "") -> Block:
     """A button. *value* is an id of ours and nothing else; *spoken* is what a screen reader says instead of *text*."""
-    label = cut(clean(spoken), _BUTTON) if spoken else None
     made: Block = {"type": "button", "action_id": action_id, "text": _plain(text, _BUTTON), "value": value}
-    made.update(
-        {
-            key: value
-            for key, value in (("style", style), ("accessibility_label", label), ("confirm", confirm))
-            if value is not None
-        }
-    )
+    if style:
+        made["style"] = style
+    if label := cut(clean(spoken), _BUTTON):
+        made["accessibility_label"] = label
     return made
 
 

@@ -16,7 +16,11 @@ async def test_a_complete_change_becomes_a_request_and_wakes_the_worker(stage: S
 
     request = await stage.only_row()
     assert delivery.ack.body is None
-    assert (request.action, request.typed, request.reason) == ("unblock-sign-in", "adele@contoso.com", "back from leave")
+    assert (request.action, request.typed, request.reason) == (
+        "unblock-sign-in",
+        "adele@contoso.com",
+        "back from leave",
+    )
     assert request.state is RequestState.RECEIVED
     assert stage.worker.woken == [request.id]
     assert await stage.inbox.open() == []
