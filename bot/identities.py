@@ -100,6 +100,23 @@ class ManagedIdentity:
         return await self.signing_in.managed_identity()
 
 
+@dataclass(frozen=True)
+class SignedInNow:
+    """Tokens without a session: each request signs in anew. For trying out an identity, not for working with it."""
+
+    identity: ServiceIdentity
+
+    async def token(self) -> Token:
+        return await self.identity.sign_in(_quietly)
+
+    async def fresh_token(self, refused: Token, claims: str | None = None) -> Token:
+        return await self.identity.sign_in(_quietly, claims=claims)
+
+
+def _quietly(key: str, title: str) -> None:
+    """Nobody watches the steps."""
+
+
 _COLLECTION: Final = {
     IdentityKind.SERVICE_ACCOUNT: "users",
     IdentityKind.APPLICATION: "servicePrincipals",

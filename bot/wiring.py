@@ -25,7 +25,7 @@ from bot.doctor import Doctor, Line
 from bot.enquiries import Enquiries
 from bot.errors import ConfigurationError
 from bot.housekeeping import every_night
-from bot.identities import Application, ManagedIdentity, ServiceAccount, ServiceIdentity
+from bot.identities import Application, ManagedIdentity, ServiceAccount, ServiceIdentity, SignedInNow
 from bot.journey import Means
 from bot.logs import set_up_logging
 from bot.microsoft.bot_tokens import BotTokens
@@ -35,7 +35,6 @@ from bot.microsoft.http import azure_transport, open_http
 from bot.microsoft.sdk_logs import quiet_sdk_loggers
 from bot.microsoft.signin import EntraSignIn
 from bot.model import IdentityKind, Secret, TenantSettings
-from bot.ports import Token
 from bot.reveals import SecretsInWaiting
 from bot.road import Passed, Point, unobserved
 from bot.runner import Runner
@@ -472,13 +471,6 @@ async def examine(config: Config, wanted_scopes: Sequence[str]) -> AsyncIterator
         settings = await store.settings.current()
         identity = service_identity(config, ways, settings)
 
-        class SignedInNow:
-            async def token(self) -> Token:
-                return await identity.sign_in(lambda key, title: None)
-
-            async def fresh_token(self, refused: Token, claims: str | None = None) -> Token:
-                return await identity.sign_in(lambda key, title: None, claims=claims)
-
         async def verdict() -> str | None:
             report = await store.trail.verify()
             return None if report.sound else " ".join(report.problems[:3])
@@ -491,7 +483,7 @@ async def examine(config: Config, wanted_scopes: Sequence[str]) -> AsyncIterator
             secret_name=config.service_secret_name,
             bot_graph=ways.bot_graph,
             settings=settings,
-            service_graph=lambda: ways.tenant.graph(SignedInNow()),
+            service_graph=lambda: ways.tenant.graph(SignedInNow(identity)),
             verify_audit=verdict,
         )
         async for line in doctor.examine():

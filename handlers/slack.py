@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ import aiohttp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
+from bot.errors import ConfigurationError
 from handlers.views.blocks import Said, View
 
 HOOKS = "https://hooks.slack.com"
@@ -137,6 +140,25 @@ class Slack:
     async def direct(self, user: str) -> str:
         """The id of the direct conversation with somebody."""
         return str((await self._call(self.client.conversations_open, users=user))["channel"]["id"])
+
+    async def look(self) -> tuple[str, frozenset[str], datetime]:
+        """The workspace's name, the scopes granted to the token (Slack docs: *Token types*) and Slack's own time.
+
+        Raises `ConfigurationError` if Slack does not take the token or cannot be reached.
+        """
+        try:
+            with _outcomes():
+                try:
+                    answer = await self.client.auth_test()
+                except SlackApiError as error:
+                    raise _refusal(error) from error
+        except SlackProblem as error:
+            raise ConfigurationError(
+                f"{error} Check LATCHKEY_SLACK_BOT_TOKEN and that this machine reaches LATCHKEY_SLACK_API_URL."
+            ) from error
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        granted = frozenset(scope.strip() for scope in headers.get("x-oauth-scopes", "").split(","))
+        return str(answer["team"]), granted, parsedate_to_datetime(headers["date"])
 
     async def _call(self, method: Callable[..., Awaitable[Any]], **arguments: Any) -> Mapping[str, Any]:
         with _outcomes():

@@ -214,16 +214,16 @@ class AuditTrail:
         walk = _Walk(self._seal_row, *((0, self._origin) if start is None else start[:2]))
         told = Contents(self._contents_seal)
         problems = []
-        for seq, body in walk.sealed_rows(connection):
-            for change in _changes(body):
+        for seq, body in walk.telling_rows(connection):
+            document = json.loads(body)
+            for change in _changes(document):
                 told.apply(change)
-            stamp = _stamp(body) if start is None else None
-            if stamp is not None and stamp != told.stamp:
+            if start is None and _stamp(document) not in (None, told.stamp):
                 problems.append(f"Checkpoint {seq} does not fit the rows before it: changes of rights are missing.")
         found = Contents(self._contents_seal, rows(connection))
         agrees = found.stamp == told.stamp if start is None else found.without(told).stamp == start[2]
         if not agrees:
-            problems += _differences(connection, _Walk(self._seal_row, 0, self._origin).sealed_rows(connection)) or [
+            problems += _differences(connection, _Walk(self._seal_row, 0, self._origin).telling_rows(connection)) or [
                 "The tables of operators, roles, grants and settings do not hold what the trail says."
             ]
         if expected is not None:
@@ -234,7 +234,7 @@ class AuditTrail:
         """Where a walk begins that finds the last genuine checkpoint first, and that checkpoint's stamp."""
         for seq, prev, mac, body in connection.execute(f"{_RAW} ORDER BY seq DESC"):
             if b'"kind":"audit.checkpoint"' in body and hmac.compare_digest(self._seal_row(seq, prev, body), mac):
-                stamp = _stamp(body)
+                stamp = _stamp(json.loads(body))
                 if stamp is not None:
                     return seq - 1, prev, stamp
         return None
@@ -268,8 +268,8 @@ class _Walk:
         self._unsealed = 0
         self._problems: list[str] = []
 
-    def sealed_rows(self, connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
-        """(number, text) of each row whose own seal is sound: only those are worth reading."""
+    def telling_rows(self, connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
+        """(number, text) of each row that tells of the tables of power, if its own seal is sound."""
         last_at = b""
         seal_row, same = self._seal_row, hmac.compare_digest
         for seq, prev, mac, body in connection.execute(f"{_RAW} WHERE seq > ? ORDER BY seq", (self._seq,)):
@@ -283,7 +283,9 @@ class _Walk:
                 if at < last_at and len(self.notes) < _MOST_TOLD:
                     self.notes.append(f"Row {seq} is dated before the one it follows: the clock was set back.")
                 last_at = at
-                yield seq, body
+                # Quotes inside a text are escaped, so a key found like this is a key.
+                if b'"rows":[[' in body or b'"kind":"audit.checkpoint"' in body:
+                    yield seq, body
 
     def problems(self) -> list[str]:
         if self.count > 1 and self._unsealed == self.count:
@@ -321,23 +323,14 @@ def _said_seq(body: bytes) -> int | None:
     return seq if isinstance(seq, int) else None
 
 
-def _changes(body: bytes) -> Iterable[RowChange]:
+def _changes(document: dict[str, Any]) -> list[RowChange]:
     """The changes to the tables of power that a row tells of."""
-    # Quotes inside a text are escaped, so a key found like this is a key.
-    if b'"rows":[[' not in body:
-        return ()
-    return [RowChange(*change) for change in _document(body).get("rows", [])]
+    return [RowChange(*change) for change in document.get("rows", [])]
 
 
-def _stamp(body: bytes) -> str | None:
-    if b'"kind":"audit.checkpoint"' not in body:
-        return None
-    document = _document(body)
+def _stamp(document: dict[str, Any]) -> str | None:
+    """What a row says that those tables hold, if it is a checkpoint."""
     return str(document["facts"]["contents"]) if document["kind"] == CHECKPOINT else None
-
-
-def _document(body: bytes) -> dict[str, Any]:
-    return json.loads(body)  # type: ignore[no-any-return]
 
 
 def _audit_row(body: str) -> AuditRow:
@@ -358,7 +351,7 @@ def _differences(connection: sqlite3.Connection, trail: Iterable[tuple[int, byte
     """Which rows of power are not what the trail says, one sentence each; only asked for once something is wrong."""
     told: dict[tuple[Any, ...], Row] = {}
     for _, body in trail:
-        for change in _changes(body):
+        for change in _changes(json.loads(body)):
             if change.after is None:
                 told.pop(change.key, None)
             else:

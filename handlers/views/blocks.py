@@ -232,11 +232,6 @@ def button(text: str, action_id: str, value: str, *, style: str | None = None, s
     return made
 
 
-def link_button(text: str, action_id: str, url: str) -> Block:
-    """A button that opens a page; Slack reports the press all the same."""
-    return {"type": "button", "action_id": action_id, "text": _plain(text, _BUTTON), "url": url}
-
-
 def option(text: str, value: str, description: str = "") -> Block:
     made: Block = {"text": _plain(text, _OPTION), "value": cut(value, _OPTION_VALUE)}
     if description := clean(description):

@@ -105,7 +105,7 @@ class Finding:
 
 @dataclass
 class OneSession:
-    current: Session = Session(generation=1, mode=Mode.ADVANCED, state=SessionState.OFF)
+    current: Session = field(default_factory=lambda: Session(1, Mode.ADVANCED, SessionState.OFF))
 
 
 @dataclass(frozen=True)
