@@ -16,12 +16,38 @@ from bot.directory import find_people, read_person
 from bot.errors import BadInput
 from bot.model import JSON, AuditRecord, Operator, Request, Session, SessionState, SlackUser, Step
 from bot.ports import Clock, Operators, Requests, Settings
+from bot.refusal import who_can_help
 from bot.session import ManagementSession
 
 Reply = tuple[str, dict[str, JSON]]
 """A sentence, and the data its view shows."""
 
 AUDIT_PAGE: Final = 15
+
+_IN_WORDS: Final[Mapping[str, str]] = {
+    "attempt.started": "about to be sent to Microsoft",
+    "attempt.finished": "answered by Microsoft",
+    "request.done": "done",
+    "request.failed": "failed",
+    "request.refused": "refused",
+    "request.expired": "not confirmed in time",
+    "request.withdrawn": "withdrawn",
+    "request.unknown": "not confirmed yet",
+    "request.awaiting_confirmation": "asked to confirm",
+    "reveal.shown": "secret shown to the requester",
+    "press.refused": "somebody else pressed a button",
+    "session.opened": "session opened",
+    "session.ended": "session ended",
+    "session.extended": "session extended",
+    "session.failed": "session could not be opened",
+    "grant.created": "role granted",
+    "grant.revoked": "role revoked",
+    "operator.bound": "account linked",
+    "settings.changed": "settings changed",
+    "audit.checkpoint": "checkpoint",
+    "roles.shipped": "roles installed",
+}
+"""What an audit row's kind is called in Slack; a kind without words is shown as it is."""
 
 
 class Recorded(Protocol):
@@ -162,16 +188,9 @@ class Enquiries:
             policy.Verdict.NEEDS_APPROVAL: "Only with approval.",
             policy.Verdict.DENY: "No.",
         }[decision.verdict]
-        sentence = f"{title} {verdict}"
-        if decision.deny is not None:
-            sentence = f"{title} {verdict} {policy.because(decision, await self._helpers(request, decision))}"
-        trace = [[finding.ok, policy.words(finding, zone=self._zone)] for finding in decision.trace]
-        return sentence, {"title": sentence, "trace": trace}
-
-    async def _helpers(self, request: Request, decision: policy.Decision) -> list[str]:
-        helped_by = policy.who_helps(decision, request.command)
-        holders = await self._operators.who_may(helped_by) if helped_by else []
-        return [holder.name for holder in holders if holder.name and holder.slack != request.slack]
+        ask = await who_can_help(decision, request.command, request.slack, self._operators)
+        trace = [[finding.ok, policy.words(finding, ask, zone=self._zone)] for finding in decision.trace]
+        return f"{title} {verdict}", {"title": f"{title} {verdict}", "trace": trace}
 
     # --- the session -------------------------------------------------------------------------------------------------
 
@@ -214,19 +233,22 @@ class Enquiries:
         title = f"Audit trail: {request.typed}" if request.typed else "Audit trail"
         if not rows:
             return f"{title}: nothing found.", {"title": f"{title}: nothing found.", "rows": []}
-        names: dict[str | None, str] = {None: "Latchkey"}
         lines = []
         for row in rows[:AUDIT_PAGE]:
-            if row.record.operator_id not in names:
-                operator = await self._operators.find(row.record.operator_id or "")
-                names[row.record.operator_id] = (operator and (operator.name or operator.slack.user)) or "unknown"
-            facts = row.record.facts
-            target = facts.get("target")
-            whom = target.get("name", "") if isinstance(target, dict) else row.record.target_id or ""
-            who = names[row.record.operator_id]
-            lines.append([row.seq, row.at.isoformat(), who, row.record.kind, whom, _summary(facts)])
+            who, whom = await self._who_and_whom(row.record)
+            what = _IN_WORDS.get(row.record.kind, row.record.kind)
+            lines.append([row.seq, row.at.isoformat(), who, what, whom, _summary(row.record.facts)])
         more = lines[-1][0] if len(rows) > AUDIT_PAGE else None
         return title, {"title": title, "rows": lines, "next": more}
+
+    async def _who_and_whom(self, record: AuditRecord) -> tuple[str, str]:
+        """The names behind a row's ids: the operator's, and the target's as it was called then."""
+        operator = await self._operators.find(record.operator_id) if record.operator_id else None
+        who = (operator.name or operator.slack.user) if operator else "Latchkey"
+        if record.target_id is None:
+            return who, ""
+        request = await self._requests.find(record.request_id) if record.request_id else None
+        return who, request.target.name if request and request.target else record.target_id
 
     async def _whose(self, request: Request) -> dict[str, str]:
         """Which rows are asked for: everybody's, a request's, an operator's, or those about a target."""

@@ -15,6 +15,7 @@ from bot.enquiries import Enquiries
 from bot.errors import BadInput, LatchkeyError, NotPossible
 from bot.model import AuditRecord, Person, Request, RequestState, Step, StepStatus
 from bot.ports import Clock, Forms, Operators, Requests, Reveals, Settings
+from bot.refusal import explain
 from bot.road import Passed, Point, unobserved
 from bot.session import Acting, ManagementSession
 
@@ -157,13 +158,9 @@ class Journey:
         """End with a no: why, who can help instead, and the whole trace for whoever wants to see it."""
         if person is not None:
             self.request = replace(self.request, target=person.target)
-        ask = []
-        if helped_by := policy.who_helps(decision, self.request.command):
-            holders = await self.means.operators.who_may(helped_by)
-            ask = [holder.name for holder in holders if holder.name and holder.slack != self.request.slack]
-        zone = self.means.zone
-        trace = [[finding.ok, policy.words(finding, zone=zone)] for finding in decision.trace]
-        await self.rest(RequestState.REFUSED, policy.because(decision, ask, zone=zone), answer={"trace": trace})
+        means, request = self.means, self.request
+        refusal = await explain(decision, request.command, request.slack, means.operators, means.zone)
+        await self.rest(RequestState.REFUSED, refusal.sentence, answer={"trace": refusal.trace})
 
     async def fail(self, error: LatchkeyError) -> NoReturn:
         """End with what went wrong, and *Try again* where that can help."""

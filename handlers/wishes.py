@@ -14,6 +14,7 @@ from bot.actions import catalogue
 from bot.command import looks_exact
 from bot.model import AuditRecord, Request, RequestState, Rights
 from bot.ports import Audience, Clock, Message, Operators, Requests, Settings
+from bot.refusal import explain
 from bot.road import Passed, Point, unobserved
 from handlers.forms import Forms
 from handlers.gestures import Gesture
@@ -83,16 +84,11 @@ class Wishes:
         await self._end(wish, gesture, sentence, ())
 
     async def _refuse(self, wish: Request, gesture: Gesture, decision: policy.Decision) -> None:
-        ask = []
-        if helped_by := policy.who_helps(decision, wish.command):
-            holders = await self.operators.who_may(helped_by)
-            ask = [holder.name for holder in holders if holder.name and holder.slack != wish.slack]
-        trace = [[finding.ok, policy.words(finding, zone=self.zone)] for finding in decision.trace]
-        sentence = policy.because(decision, ask, zone=self.zone)
+        refusal = await explain(decision, wish.command, wish.slack, self.operators, self.zone)
         stops = decision.deny.code.value if decision.deny else "grant"
         facts = {"command": wish.command, "team": wish.slack.team, "user": wish.slack.user, "why": stops}
         audit = AuditRecord("request.refused", operator_id=wish.operator_id, request_id=wish.id, facts=facts)
-        await self._end(replace(wish, answer={"trace": trace}), gesture, sentence, [audit])
+        await self._end(replace(wish, answer={"trace": refusal.trace}), gesture, refusal.sentence, [audit])
 
     async def _end(self, wish: Request, gesture: Gesture, sentence: str, audit: Sequence[AuditRecord]) -> None:
         ended = replace(wish, state=RequestState.REFUSED, sentence=sentence, finished_at=self.clock.now())

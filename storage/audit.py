@@ -139,7 +139,7 @@ class AuditTrail:
         return self._seal(b"%d|%b|%b" % (seq, prev, body))
 
     def _last(self, connection: sqlite3.Connection) -> tuple[int, bytes]:
-        last = connection.execute("SELECT seq, mac FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+        last = connection.execute("SELECT seq, CAST(mac AS BLOB) FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
         return last or (0, self._origin)
 
     def _head(self, connection: sqlite3.Connection) -> Head:
@@ -246,8 +246,9 @@ class AuditTrail:
                 f"The trail ends at row {last}, but row {expected.seq} was there before: its end was cut off, or an "
                 "older file was put in its place."
             ]
-        found = connection.execute("SELECT mac FROM audit WHERE seq = ?", (expected.seq,)).fetchone()
-        if found is None or found[0].hex() != expected.mac:
+        sql = "SELECT CAST(mac AS BLOB) FROM audit WHERE seq = ?"
+        (mac,) = connection.execute(sql, (expected.seq,)).fetchone() or (self._origin,)
+        if mac.hex() != expected.mac:
             return [
                 f"Row {expected.seq} is not the one that was there before: the file was replaced, or the trail was "
                 "continued from an older copy."

@@ -95,7 +95,6 @@ class Database:
         self._loop = asyncio.get_running_loop()
         with self._in_words():
             await asyncio.to_thread(self._open)
-            self._on_loop = self._connect(read_only=True, patience=_LOOP_PATIENCE)
         self._writing.start()
         return self
 
@@ -150,18 +149,17 @@ class Database:
 
     def _open(self) -> None:
         self._make_private()
-        writer = self._connect()
-        try:
+        with contextlib.ExitStack() as opened:
+            writer = opened.enter_context(contextlib.closing(self._connect()))
             if not self._keeps_a_log(writer):
                 raise StorageProblem(f"{self.path} lies where SQLite cannot keep a write-ahead log. Use a local disk.")
             self._refuse_newer(writer)
             self._refuse_damaged(writer)
             migrate(writer)
-            self._reader = self._connect(read_only=True)
-        except BaseException:
-            writer.close()
-            raise
-        self._writer = writer
+            reader = opened.enter_context(contextlib.closing(self._connect(read_only=True)))
+            self._on_loop = self._connect(read_only=True, patience=_LOOP_PATIENCE)
+            self._reader, self._writer = reader, writer
+            opened.pop_all()
 
     def _make_private(self) -> None:
         """Create folder and file for our eyes only; refuse those that others can open."""
@@ -283,9 +281,10 @@ class Database:
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def _read(self, work: Work[T]) -> T:
+        if self._reader is None:
+            raise StorageProblem("The database is not open.")
         with self._in_words():
-            connection = self._reader = self._reader or self._connect(read_only=True)
-            return _in_one_state(connection, work)
+            return _in_one_state(self._reader, work)
 
     def _scan(self, work: Work[T]) -> T:
         with self._in_words(), contextlib.closing(self._connect(read_only=True)) as connection:

@@ -408,7 +408,7 @@ class Operators:
         if not emergency:
             raise BadInput(
                 "The first two tenant admins have been named, so tenant admins are now granted in Slack. If none of "
-                "them can be reached, add `--emergency --reason`; it is audited and everybody is told.",
+                "them can be reached, add `--emergency --reason`; the audit trail says so for review.",
                 field="emergency",
             )
         if not reason.strip():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -220,6 +221,16 @@ async def test_everyone_is_listed_with_what_they_hold(store: Store) -> None:
 
     assert listed[BO] == ()
     assert [(grant.role, grant.scope) for grant in listed[OLIVE]] == [("auditor", None), ("helpdesk", scope)]
+
+
+async def test_the_groups_that_scopes_name_are_known(store: Store) -> None:
+    leeds = ScopeRule(ScopeOp.GROUP, values=("leeds",))
+    await store.operators.add_scope("Sales in Leeds", ScopeRule(ScopeOp.ALL, parts=(SALES, leeds)), by=SHELL)
+    await store.operators.add_scope(
+        "Not York", ScopeRule(ScopeOp.NOT, parts=(replace(leeds, values=("york",)),)), by=SHELL
+    )
+
+    assert await store.operators.power_groups() == {"leeds", "york"}
 
 
 async def test_roles_are_rows(store: Store) -> None:
