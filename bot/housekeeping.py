@@ -1,4 +1,4 @@
-"""Every night: examine the whole audit trail, and leave a checkpoint from which the next start goes on."""
+"""What has to be done without anybody asking: erase what may not be kept, and examine the audit trail at night."""
 
 from __future__ import annotations
 
@@ -16,6 +16,21 @@ log = logging.getLogger(__name__)
 
 AT: Final = time(2, 30)
 """When, in the tenant's time zone: nobody waits for the bot, and no clock change falls on it in most of the world."""
+
+
+EVERY: Final = timedelta(minutes=5)
+"""How often what has run out is erased; deliveries do it too, but a quiet bot gets none."""
+
+
+async def erase_what_ran_out(clock: Clock, *erase: Callable[[], Awaitable[None]]) -> None:
+    """Run until cancelled. Storage that is in the way for once is no reason to stop."""
+    while True:
+        await clock.sleep_until(clock.now() + EVERY)
+        for one in erase:
+            try:
+                await one()
+            except StorageProblem as error:
+                log.warning("could not erase", extra={"why": str(error)})
 
 
 async def every_night(

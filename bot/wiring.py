@@ -24,7 +24,7 @@ from bot.config import Config
 from bot.doctor import Doctor, Line
 from bot.enquiries import Enquiries
 from bot.errors import ConfigurationError
-from bot.housekeeping import every_night
+from bot.housekeeping import erase_what_ran_out, every_night
 from bot.identities import Application, ManagedIdentity, ServiceAccount, ServiceIdentity, SignedInNow
 from bot.journey import Means
 from bot.logs import set_up_logging
@@ -302,8 +302,11 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
         bot = Latchkey(session, worker, room, sockets, store, over)
         if config.http_port is not None:
             await stack.enter_async_context(_served(bot, config.http_port))
-        nightly = asyncio.create_task(_watch_the_night(config, clock, session, store.trail))
-        stack.push_async_callback(_cancelled, nightly)
+        for chore in (
+            erase_what_ran_out(clock, store.inbox.erase_old, store.outbox.erase_old),
+            _watch_the_night(config, clock, session, store.trail),
+        ):
+            stack.push_async_callback(_cancelled, asyncio.create_task(chore))
         if sockets:
             await sockets.start()
             stack.push_async_callback(sockets.close)

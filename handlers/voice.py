@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from handlers.gestures import Gesture
-from handlers.slack import Slack, SlackProblem, SlackRefused
+from handlers.slack import Slack, SlackProblem, SlackRefused, SlackUnreachable
 from handlers.views.blocks import Said, said, section
 from handlers.views.form import told
 
@@ -38,8 +38,8 @@ class Voice:
         if reply_url:
             try:
                 return await self._slack.reply(reply_url, words)
-            except SlackRefused as error:
-                log.info("response url is over", extra={"code": error.code})
+            except (SlackRefused, SlackUnreachable) as problem:
+                log.info("response url is over", extra={"problem": str(problem)})
         if channel:
             try:
                 return await self._slack.whisper(channel, user, words)

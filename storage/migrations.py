@@ -155,8 +155,8 @@ _FIRST: Final = (
         target_id   TEXT AS (json_extract(body, '$.target'))
     ) STRICT
     """,
-    # Each index costs every append a page; attempts are looked for by their request.
-    "CREATE INDEX audit_operator ON audit (operator_id) WHERE operator_id IS NOT NULL",
+    # Each index costs every append a page. Attempts are looked for by their request; an operator's rows by going back
+    # from the newest, where those who are active are soon found.
     "CREATE INDEX audit_request ON audit (request_id) WHERE request_id IS NOT NULL",
     "CREATE INDEX audit_target ON audit (target_id) WHERE target_id IS NOT NULL",
     """

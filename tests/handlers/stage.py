@@ -152,7 +152,7 @@ class Stage:
         """The bodies of audit rows of this kind."""
         sql = "SELECT json_extract(body, '$.facts'), request_id FROM audit WHERE kind = ? ORDER BY seq"
         rows = await self.db.read(lambda connection: connection.execute(sql, (kind,)).fetchall())
-        return [{"facts": yaml.safe_load(facts), "request": request} for facts, request in rows]
+        return [{"facts": yaml.safe_load(facts or "{}"), "request": request} for facts, request in rows]
 
     async def settled(self) -> None:
         """Wait until everything delivered so far has been heard."""
