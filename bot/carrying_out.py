@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import uuid
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import timedelta
+from enum import Enum
 from typing import Any, Final, NoReturn
 
 from bot.errors import BadInput, GraphAnswer, GraphProblem, GraphRefused, LatchkeyError, OutcomeUnknown
@@ -30,23 +31,29 @@ REVEAL_FOR: Final = timedelta(minutes=10)
 _NOTHING_CHANGED: Final = frozenset({"refused", "unavailable"})
 """Outcomes of an attempt after which the call may be sent again."""
 
+_TOO_LATE: Final = "nobody looked at it in time"
+_RESTARTED: Final = "the bot was restarted before anybody saw it"
+_NOT_HEARD: Final = "Microsoft's answer, in which it stood, did not arrive"
 
-@dataclass(frozen=True)
-class _Sending:
-    """One sending of one call of the plan. Its id is the audit trail's attempt and Microsoft's `client-request-id`."""
 
-    id: str
-    index: int
-    call: Call
+class _Seen(Enum):
+    """What the tenant shows of a plan's effect."""
+
+    THERE = "there"
+    NOT_THERE = "not there"
+    NOT_READ = "not read"
+    """It could not be read, or does not show such effects at all: that says nothing about what was done."""
 
 
 class CarryingOut:
-    """Carries out the plan that the request's row holds. Whoever calls it holds the target's lock."""
+    """Carries out the plan that the request's row holds. Whoever lets it write holds the target's lock."""
 
     def __init__(self, journey: Journey) -> None:
         self._journey = journey
         self._means = journey.means
-        self._open: _Sending | None = None
+        self._attempts: dict[int, Attempt] | None = None
+        """The last attempt at each call; None until one is made or the rows are asked for them."""
+        self._resumed = False
         self._microsoft_id: str | None = None
         self._secret: Secret | None = None
 
@@ -63,7 +70,8 @@ class CarryingOut:
     async def resume(self) -> NoReturn:
         """Go on after a restart: finished calls are never repeated, an unfinished one is read back first."""
         plan, target = self._planned()
-        attempts = await self._attempts_so_far(plan)
+        attempts = await self._attempts_so_far()
+        self._resumed = True
         self._journey.show("restart", "The bot was restarted: looking at what was done", StepStatus.DONE)
         acting = await self._journey.open_session()
         for index, call in enumerate(plan.calls):
@@ -71,48 +79,46 @@ class CarryingOut:
             if last is None or last.finished in _NOTHING_CHANGED:
                 await self._attempt(acting, target, index, call)
             elif last.finished is None:
-                await self._take_up(_Sending(last.id, index, call), acting, target)
+                await self._take_up(last, call, acting, target)
         await self._see_the_effect(acting)
 
-    async def look_again(self) -> None:
+    async def look_again(self) -> NoReturn:
         """The second look at an outcome that was not confirmed: only a contradiction now is a failure."""
-        plan, _ = self._planned()
-        await self._attempts_so_far(plan)
-        try:
-            acting = await self._journey.open_session()
-        except LatchkeyError as error:
-            log.warning(
-                "cannot look again yet", extra={"request": self._journey.request.id, "why": type(error).__name__}
-            )
-            await self._journey.save(due_at=self._means.clock.now() + SECOND_LOOK)
-            return
-        seen = await self._shows_in_the_tenant(acting, timedelta())
+        plan, target = self._planned()
+        await self._attempts_so_far()
+        acting = await self._journey.open_session()
+        match await self._look(acting, timedelta()):
+            case _Seen.NOT_READ:
+                await self._not_confirmed("Microsoft could not be asked whether this was done.")
+            case _Seen.NOT_THERE:
+                await self._contradicted()
         if self._open is not None:
-            self._note_end(self._open, "succeeded" if seen else "unavailable", found_by="a second look")
-        if not seen:
-            sentence = "Microsoft still shows no change, so this did not happen."
-            await self._journey.rest(RequestState.FAILED, sentence, answer={"again": True})
-        if not _makes_a_secret(plan):
-            await self._journey.rest(RequestState.DONE, self._journey.done_words)
-        if not self._means.reveals.holds(self._journey.request.id):
-            await self._nobody_saw_it("lost")
-        until = self._means.clock.now() + REVEAL_FOR
-        await self._journey.rest(
-            RequestState.DONE, self._journey.done_words, answer={"reveal": "waiting"}, due_at=until
-        )
+            overtaken = await self._overtaken(target, self._open) if _makes_a_secret(plan) else None
+            self._note_end(self._open, "unknown" if overtaken else "succeeded", found_by="a second look")
+            if overtaken:
+                self._means.reveals.take(self._journey.request.id)
+                await self._journey.rest(RequestState.FAILED, overtaken, answer=self._answer())
+        await self._finish(RequestState.DONE, self._journey.done_words)
 
     async def see_to_the_reveal(self) -> None:
         """A secret that waits to be seen may be too old by now, or gone with the process that made it."""
         if not self._means.reveals.holds(self._journey.request.id):
-            await self._nobody_saw_it("expired" if self._journey.is_due else "lost")
+            await self._nobody_saw_it(*(("expired", _TOO_LATE) if self._journey.is_due else ("lost", _RESTARTED)))
 
     async def fail(self, error: LatchkeyError) -> NoReturn:
-        """End with *error*; if a call may have been applied, that is not known yet and is looked at again."""
+        """End with *error*. Where something was done, or may have been, that is said too, and looked at again."""
         request = self._journey.request
-        if request.state is RequestState.RUNNING and request.plan and self._open is None:
-            await self._attempts_so_far(request.plan)
+        if request.plan is None or request.state not in {RequestState.RUNNING, RequestState.UNKNOWN}:
+            await self._journey.fail(error)
+        attempts = (await self._attempts_so_far()).values()
         if self._open is not None:
-            await self._not_confirmed(f"{error} Whether it was done is not known yet.")
+            await self._not_confirmed(f"{error} So it is not known yet whether this was done.")
+        done, calls = sum(attempt.finished == "succeeded" for attempt in attempts), len(request.plan.calls)
+        if done == calls:
+            await self._not_confirmed(f"Microsoft accepted this, but could not be asked how it is now. {error}")
+        if done:
+            sentence = f"Only {done} of {calls} parts of this were done. {error}"
+            await self._journey.rest(RequestState.FAILED, sentence, answer=self._answer(again=True))
         await self._journey.fail(error)
 
     # --- one attempt -------------------------------------------------------------------------------------------------
@@ -122,108 +128,160 @@ class CarryingOut:
 
         When no usable answer came, the attempt stays open until the tenant was read.
         """
-        sending = _Sending(str(uuid.uuid4()), index, call)
+        attempt = Attempt(str(uuid.uuid4()), self._journey.request.id, index, self._means.clock.now())
         made = speakable_password((target.name, target.detail)) if call.generates else None
         self._journey.act_under(acting)
         self._journey.show(f"call:{index}", self._journey.action.working.format(target=target.name))
-        started = self._journey.record("attempt.started", self._circumstances(sending), sending.id)
+        started = self._journey.record("attempt.started", self._circumstances(attempt, call), attempt.id)
         await self._journey.save(started, state=RequestState.RUNNING, due_at=None)
+        self._attempts = {**(self._attempts or {}), index: attempt}
         self._means.passed(Point.ATTEMPTED)
-        self._open = sending
         try:
-            sent = await acting.graph.send(call, attempt_id=sending.id, generated=made)
+            sent = await acting.graph.send(call, attempt_id=attempt.id, generated=made)
         except OutcomeUnknown:
-            log.warning("outcome unknown", extra={"request": self._journey.request.id, "attempt": sending.id})
+            log.warning("outcome unknown", extra={"request": attempt.request_id, "attempt": attempt.id})
         except LatchkeyError as error:  # Graph said no, or there was no token to ask with: nothing was changed
             outcome = "refused" if isinstance(error, GraphRefused) else "unavailable"
-            self._note_end(sending, outcome, error.answer if isinstance(error, GraphProblem) else None)
+            self._note_end(attempt, outcome, error.answer if isinstance(error, GraphProblem) else None)
             raise
         else:
             made = made or sent.revealed
             self._microsoft_id = sent.request_id
-            self._note_end(sending, "succeeded")
+            self._note_end(attempt, "succeeded")
         self._means.passed(Point.SENT)
         self._secret = made or self._secret
 
-    async def _take_up(self, sending: _Sending, acting: Acting, target: Target) -> None:
+    async def _take_up(self, last: Attempt, call: Call, acting: Acting, target: Target) -> None:
         """An attempt whose end nobody saw: read first; send again only what is safe to send twice."""
-        if await self._shows_in_the_tenant(acting):
-            self._note_end(sending, "succeeded", found_by="reading back after a restart")
-            if sending.call.generates or sending.call.reveals:
-                await self._nobody_saw_it("lost")
-        elif sending.call.repeat is Repeat.SAFE:
-            self._note_end(sending, "unavailable", found_by="reading back after a restart")
-            await self._attempt(acting, target, sending.index, sending.call)
-        else:
+        seen = await self._look(acting)
+        if seen is _Seen.THERE:
+            self._note_end(last, "succeeded", found_by="reading back after a restart")
+        elif seen is _Seen.NOT_READ or call.repeat is Repeat.ONE_SHOT:
             await self._not_confirmed("The bot was restarted while this was on its way to Microsoft.")
+        else:
+            self._note_end(last, "unavailable", found_by="reading back after a restart")
+            await self._attempt(acting, target, last.call_index, call)
 
     # --- the outcome -------------------------------------------------------------------------------------------------
 
     async def _see_the_effect(self, acting: Acting) -> NoReturn:
-        seen = await self._shows_in_the_tenant(acting)
+        seen = await self._look(acting)
         self._means.passed(Point.READ_BACK)
-        if self._open is None and not seen:
-            await self._not_confirmed("Microsoft accepted this, but does not show it yet.", certain=True)
-        if not seen:
+        if seen is not _Seen.THERE and self._open is not None:
             await self._not_confirmed("This was sent to Microsoft, which did not answer.")
+        if seen is _Seen.NOT_THERE:
+            await self._not_confirmed("Microsoft accepted this, but does not show it yet.")
+        if seen is _Seen.NOT_READ:
+            await self._not_confirmed("Microsoft accepted this, but could not be asked how it is now.")
         if self._open is not None:
             self._note_end(self._open, "succeeded", found_by="reading back")
-        await self._finish(RequestState.DONE, self._journey.done_words, certain=True)
+        await self._finish(RequestState.DONE, self._journey.done_words)
 
-    async def _not_confirmed(self, sentence: str, *, certain: bool = False) -> NoReturn:
-        again_at = self._means.session.clock_time(self._means.clock.now() + SECOND_LOOK)
-        await self._finish(RequestState.UNKNOWN, f"{sentence} I look again at {again_at}.", certain=certain)
+    async def _not_confirmed(self, sentence: str) -> NoReturn:
+        """Leave it open until the second look, if there is anything to look at."""
+        if self._planned()[0].read_back is not None:
+            again_at = self._means.session.clock_time(self._means.clock.now() + SECOND_LOOK)
+            await self._finish(RequestState.UNKNOWN, f"{sentence} I look again at {again_at}.")
+        if self._open is None:
+            await self._finish(RequestState.DONE, self._journey.done_words)
+        self._note_end(self._open, "unknown")
+        sentence = f"{sentence} Whether it was done cannot be looked up here: only doing it again makes sure."
+        await self._journey.rest(RequestState.FAILED, sentence, answer=self._answer(again=True))
 
-    async def _finish(self, state: RequestState, sentence: str, *, certain: bool) -> NoReturn:
-        """Write the outcome. A secret is offered once it is *certain* that Microsoft took it."""
-        answer: dict[str, Any] = {"microsoft_request_id": self._microsoft_id} if self._microsoft_id else {}
-        due = None
-        if state is RequestState.UNKNOWN:
-            answer["again"] = True
-            due = self._means.clock.now() + SECOND_LOOK
-        secret, self._secret = self._secret, None
+    async def _contradicted(self) -> NoReturn:
+        sentence = "Microsoft had accepted this, but still shows no change, so it did not happen."
+        if self._open is not None:
+            self._note_end(self._open, "unavailable", found_by="a second look")
+            sentence = "Microsoft still shows no change, so this did not happen."
+        self._means.reveals.take(self._journey.request.id)
+        answer = {key: value for key, value in self._answer(again=True).items() if key != "reveal"}
+        await self._journey.rest(RequestState.FAILED, sentence, answer=answer)
+
+    async def _overtaken(self, target: Target, attempt: Attempt) -> str | None:
+        """A sentence about who did the same since, so that what the tenant shows may be theirs and not ours."""
+        found = await self._means.requests.latest_on(target.id, self._journey.request.action, attempt.started_at)
+        if found is None or found[0].id == attempt.request_id:
+            return None
+        other, operator = found
+        at = self._means.session.clock_time(other.started_at or other.created_at)
+        wish = self._journey.action.phrase.format(target=target.name)
+        return (
+            f"{operator.name or 'Somebody'} asked to {wish} again at {at}, and that counts. Whether this one was done "
+            "before cannot be told any more."
+        )
+
+    async def _finish(self, state: RequestState, sentence: str) -> NoReturn:
+        """Write the outcome. A secret is offered once it is certain that Microsoft took it."""
+        request, now, accepted = self._journey.request, self._means.clock.now(), self._open is None
+        answer = self._answer(**({"microsoft_request_id": self._microsoft_id} if self._microsoft_id else {}))
+        unconfirmed = state is RequestState.UNKNOWN
+        due = now + SECOND_LOOK if unconfirmed else None
+        # What is not in force for certain is nobody's yet, and must outlive the next look, which may find that it is.
+        secret = self._secret or (None if accepted else self._means.reveals.take(request.id))
         if secret is not None:
-            until = self._means.clock.now() + REVEAL_FOR
-            # An uncertain one must outlive the second look, which may find that it is in force.
-            self._means.reveals.keep(self._journey.request.id, secret, until=until if certain else until + SECOND_LOOK)
-            if certain:
-                answer["reveal"] = "waiting"
-                due = until
+            self._secret = None
+            self._means.reveals.keep(
+                request.id, secret, until=now + REVEAL_FOR + (SECOND_LOOK if unconfirmed else timedelta())
+            )
+        if accepted and _makes_a_secret(self._planned()[0]) and answer.get("reveal") != "revealed":
+            if not self._means.reveals.holds(request.id):
+                await self._nobody_saw_it(*self._why_gone())
+            answer["reveal"] = "waiting"
+            due = now + REVEAL_FOR
+        if unconfirmed and not accepted:
+            answer["again"] = True
         await self._journey.rest(state, sentence, answer=answer, due_at=due)
 
-    async def _nobody_saw_it(self, how: str) -> NoReturn:
-        self._means.reveals.take(self._journey.request.id)
-        why = "nobody looked at it in time" if how == "expired" else "the bot was restarted before anybody saw it"
-        answer = {**self._journey.request.answer, "reveal": how, "again": True}
-        sentence = f"{self._journey.done_words} But {why}, and it cannot be shown any more."
-        await self._journey.rest(RequestState.DONE, sentence, answer=answer)
+    def _why_gone(self) -> tuple[str, str]:
+        if self._journey.request.answer.get("reveal") == "waiting":
+            return "expired", _TOO_LATE
+        reveals = any(call.reveals for call in self._planned()[0].calls)
+        return "lost", _NOT_HEARD if reveals and not self._resumed else _RESTARTED
 
-    async def _shows_in_the_tenant(self, acting: Acting, patience: timedelta = REPLICAS_LAG) -> bool:
-        """Whether the plan's effect can be read; a stale answer is asked for again until *patience* ends."""
+    async def _nobody_saw_it(self, how: str, why: str) -> NoReturn:
+        self._means.reveals.take(self._journey.request.id)
+        _, target = self._planned()
+        sentence = (
+            f"{self._journey.done_words}, but {why}. Nobody has seen it and it cannot be shown any more, so "
+            f"{target.name} cannot sign in with it."
+        )
+        await self._journey.rest(RequestState.DONE, sentence, answer=self._answer(reveal=how))
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    async def _look(self, acting: Acting, patience: timedelta = REPLICAS_LAG) -> _Seen:
+        """What the tenant shows; a stale answer is asked for again until *patience* ends."""
         read_back = self._planned()[0].read_back
         if read_back is None:
-            return self._open is None
+            return _Seen.THERE if self._open is None else _Seen.NOT_READ
         self._journey.show("read-back", "Reading it back")
         deadline, wait = self._means.clock.now() + patience, timedelta(seconds=1)
-        while not await self._holds(acting, read_back):
+        while (seen := await self._read(acting, read_back)) is not _Seen.THERE:
             if self._means.clock.now() >= deadline:
-                return False
+                break
             await self._journey.save()
             await self._means.clock.sleep_until(self._means.clock.now() + wait)
             wait = min(2 * wait, timedelta(seconds=15))
-        return True
+        return seen
 
-    async def _holds(self, acting: Acting, read_back: ReadBack) -> bool:
+    async def _read(self, acting: Acting, read_back: ReadBack) -> _Seen:
         try:
             if read_back.method == "GET":
-                return read_back.holds(await acting.graph.get(*read_back.path, query=dict(read_back.query)))
-            return read_back.holds(await acting.graph.ask(*read_back.path, body=read_back.body))
+                found = await acting.graph.get(*read_back.path, query=dict(read_back.query))
+            else:
+                found = await acting.graph.ask(*read_back.path, body=read_back.body)
         except LatchkeyError as error:
-            # Not being able to look says nothing about what was done.
             log.info("read-back failed", extra={"request": self._journey.request.id, "why": type(error).__name__})
-            return False
+            return _Seen.NOT_READ
+        return _Seen.THERE if read_back.holds(found) else _Seen.NOT_THERE
 
     # --- what the rows say -------------------------------------------------------------------------------------------
+
+    @property
+    def _open(self) -> Attempt | None:
+        """The attempt whose end is not known, which what happens next must settle."""
+        attempts = (self._attempts or {}).values()
+        return next((attempt for attempt in attempts if attempt.finished is None), None)
 
     def _planned(self) -> tuple[Plan, Target]:
         plan, target = self._journey.request.plan, self._journey.request.target
@@ -231,43 +289,44 @@ class CarryingOut:
             raise BadInput("The bot was restarted before this had a plan, so nothing was done. Type the command again.")
         return plan, target
 
-    async def _attempts_so_far(self, plan: Plan) -> dict[int, Attempt]:
-        """The last attempt at each call. One without an end is the open one, which what happens next must settle."""
-        found = await self._means.requests.attempts(self._journey.request.id)
-        attempts = {attempt.call_index: attempt for attempt in found}
-        for index, attempt in attempts.items():
-            if attempt.finished is None:
-                self._open = _Sending(attempt.id, index, plan.calls[index])
-        return attempts
+    async def _attempts_so_far(self) -> dict[int, Attempt]:
+        if self._attempts is None:
+            found = await self._means.requests.attempts(self._journey.request.id)
+            self._attempts = {attempt.call_index: attempt for attempt in found}
+        return self._attempts
 
     def _note_end(
-        self, sending: _Sending, outcome: str, answer: GraphAnswer | None = None, *, found_by: str | None = None
+        self, attempt: Attempt, outcome: str, answer: GraphAnswer | None = None, *, found_by: str | None = None
     ) -> None:
         """The second row of an attempt; it is written with the next commit."""
-        self._open = None
-        facts: dict[str, Any] = {"call_index": sending.index, "outcome": outcome}
+        self._attempts = {**(self._attempts or {}), attempt.call_index: replace(attempt, finished=outcome)}
+        facts: dict[str, Any] = {"call_index": attempt.call_index, "outcome": outcome}
         if found_by:
             facts["found_by"] = found_by
         if answer:
             facts |= {"status": answer.status, "code": answer.code, "microsoft_request_id": answer.request_id}
         elif outcome == "succeeded" and self._microsoft_id:
             facts["microsoft_request_id"] = self._microsoft_id
-        self._journey.notes.append(self._journey.record("attempt.finished", facts, sending.id))
+        self._journey.notes.append(self._journey.record("attempt.finished", facts, attempt.id))
 
-    def _circumstances(self, sending: _Sending) -> dict[str, Any]:
+    def _circumstances(self, attempt: Attempt, call: Call) -> dict[str, Any]:
         """What the audit trail must tell of an attempt: on whom, how, why, and under which confirmation."""
         request = self._journey.request
         return {
-            "call_index": sending.index,
+            "call_index": attempt.call_index,
             "action": request.action,
             "target": request.target.to_json() if request.target else None,
-            "method": sending.call.method,
-            "path": "/".join(sending.call.path),
+            "method": call.method,
+            "path": "/".join(call.path),
             "plan_digest": request.digest,
             "reason": request.reason,
             "verified": request.verified,
             "ticket": request.ticket,
         }
+
+    def _answer(self, **more: Any) -> dict[str, Any]:
+        """What the request's answer holds from now on; whether trying again can help is said anew each time."""
+        return {key: value for key, value in self._journey.request.answer.items() if key != "again"} | more
 
 
 def _makes_a_secret(plan: Plan) -> bool:

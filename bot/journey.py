@@ -130,9 +130,9 @@ class Journey:
     async def save(self, *audit: AuditRecord, **changes: Any) -> None:
         """One commit: the request with *changes*, the notes so far and *audit*, and what Slack should now say of it."""
         request = replace(self.request, **changes)
-        notes, self.notes = [*self.notes, *audit], []
         say = story.messages(request, self.means.clock.now())
-        self.request = await self.means.requests.save(request, audit=notes, say=say)
+        self.request = await self.means.requests.save(request, audit=[*self.notes, *audit], say=say)
+        self.notes.clear()  # not before: what could not be written goes out with whatever can be
 
     # --- coming to rest ----------------------------------------------------------------------------------------------
 
@@ -146,7 +146,8 @@ class Journey:
             changes = {"finished_at": now, "due_at": None, **changes}
         if wait is not None:
             changes["due_at"] = now + wait
-        self._end_steps(StepStatus.FAILED if state is RequestState.FAILED else StepStatus.DONE)
+        if state is not RequestState.UNKNOWN:  # then its last step is not over
+            self._end_steps(StepStatus.FAILED if state is RequestState.FAILED else StepStatus.DONE)
         facts = {"action": self.request.action, "sentence": sentence}
         await self.save(self.record(f"request.{state.value}", facts), state=state, sentence=sentence, **changes)
         self.means.passed(Point.FINISHED)

@@ -37,5 +37,12 @@ def set_up_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    quiet_libraries()
+
+
+def quiet_libraries() -> None:
+    """Pin the levels of the libraries' loggers, whatever the root logger's is."""
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # At ERROR it quotes what strangers sent; what goes wrong in a handler of ours is logged by us.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)

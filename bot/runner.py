@@ -98,15 +98,16 @@ class _Walk:
                 await self._carrying_out.look_again()
             case RequestState.AWAITING_CONFIRMATION if self._journey.is_due:
                 await self._journey.rest(RequestState.EXPIRED, "Nobody confirmed this in time, so nothing was done.")
-            case RequestState.DONE if self._journey.request.answer.get("reveal") == "waiting":
+            case RequestState.DONE | RequestState.UNKNOWN if self._journey.request.answer.get("reveal") == "waiting":
                 await self._carrying_out.see_to_the_reveal()
             case state:
                 log.info("nothing to do", extra={"request": self._journey.request.id, "state": state.value})
 
     async def end_with(self, error: LatchkeyError) -> None:
         """Bring the request to rest after *error*."""
+        under_way = self._journey.request.state in {RequestState.RUNNING, RequestState.UNKNOWN}
         try:
-            if isinstance(error, SessionOff):
+            if isinstance(error, SessionOff) and not under_way:
                 await self._journey.ask_again(str(error), {"open": True})
             await self._carrying_out.fail(error)
         except Rests:
@@ -130,16 +131,21 @@ class _Walk:
             await self._answer(acting, person)
         if request.preview:
             await self._preview(await self._plan(acting, person))
-        if request.form:
+        if request.form or self._journey.action.confirm:
+            # Also when its form is not known (a crash right after it opened): nothing else confirms such an action.
             await self._ask_to_confirm(acting, person)
-        prepared = await self._plan(acting, person)
         self._start()
-        async with self._alone():
-            await self._carry_out(prepared)
+        alone = self._alone()
+        somebody_else_writes = alone.locked()
+        async with alone:
+            if somebody_else_writes:
+                acting, person = await self._reach()
+            await self._carry_out(await self._plan(acting, person))
 
     async def _confirmed(self) -> None:
-        """Somebody agreed. Points 4 to 6 once more: the tenant may have changed since they looked."""
+        """Somebody agreed. Points 3 to 6 once more: rights and the tenant may have changed since they looked."""
         self._start()
+        await self._decide_on_the_person()
         async with self._alone():
             await self._carry_out(await self._plan(*await self._reach()))
 
@@ -264,6 +270,7 @@ class _Walk:
         earlier = await self._same_again(person)
         await self._journey.save(
             state=RequestState.AWAITING_CONFIRMATION,
+            sentence="",
             due_at=self._means.clock.now() + A_PERSON_MAY_TAKE,
             plan=prepared.plan if prepared else None,
             digest=prepared.digest if prepared else None,
@@ -296,13 +303,13 @@ class _Walk:
         """The id of a request that did the same a short while ago, and a sentence about it."""
         request, now = self._journey.request, self._means.clock.now()
         found = await self._means.requests.latest_on(person.id, request.action, now - SAME_AGAIN)
-        if found is None or found[0].id in (request.id, request.repeat_of):
+        if found is None or found[0].id in (request.id, request.repeat_of) or found[0].state is RequestState.FAILED:
             return None
         earlier, operator = found
         minutes = int((now - (earlier.started_at or earlier.created_at)).total_seconds() // 60)
         ago = f"{minutes} minute{'s' if minutes > 1 else ''} ago" if minutes else "less than a minute ago"
         wish = self._journey.action.phrase.format(target=person.name)
-        return earlier.id, f"{operator.name or 'Somebody'} asked to {wish} {ago}."
+        return earlier.id, f"{operator.name or 'Somebody'} already asked to {wish} {ago}."
 
 
 def _in_lines(plan: Plan) -> list[list[str]]:

@@ -47,4 +47,6 @@ def _wants_a_reader(request: Request) -> bool:
 
 
 def _private(request: Request) -> Message:
-    return Message(f"answer:{request.id}", "answer", request.id, audience=Audience.REQUESTER)
+    # What waits without a question waits for its form, which is not open.
+    view = "answer" if request.sentence or request.state.final else "continue"
+    return Message(f"{view}:{request.id}", view, request.id, audience=Audience.REQUESTER)

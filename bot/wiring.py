@@ -16,6 +16,7 @@ from typing import TextIO
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from bot.administration import Administration
@@ -210,7 +211,8 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
     Up: examine the database, take up requests, take up deliveries, say what is unsaid, only then let Slack in. Down:
     the other way round. Raises `ConfigurationError` or `StorageProblem` before anything is touched.
     """
-    if config.slack_app_token.get_secret_value() == "" and config.http_port is None:
+    over_http = config.http_port is not None and config.slack_signing_secret.get_secret_value() != ""
+    if config.slack_app_token.get_secret_value() == "" and not over_http:
         raise ConfigurationError(
             "Set LATCHKEY_SLACK_APP_TOKEN for Socket Mode, or LATCHKEY_HTTP_PORT and LATCHKEY_SLACK_SIGNING_SECRET."
         )
@@ -366,22 +368,38 @@ async def _served(bot: Latchkey, port: int) -> AsyncIterator[None]:
     async def metrics(request: web.Request) -> web.Response:
         session_on.set(bot.session.acting() is not None)
         slack_connected.set(await bot.ready())
+        for status, count in bot.room.front_door.turned_away.items():
+            turned_away.labels(status).set(count)
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     registry = CollectorRegistry()
     session_on = Gauge("latchkey_session_on", "Whether the management session is on", registry=registry)
     slack_connected = Gauge("latchkey_slack_connected", "Whether Slack can reach the bot", registry=registry)
-    application = web.Application(client_max_size=LARGEST)
+    turned_away = Gauge("latchkey_turned_away", "Deliveries refused since the start", ["status"], registry=registry)
+    application = web.Application(client_max_size=LARGEST, middlewares=[_stumbles_are_logged])
     application.add_routes([web.get("/healthz", healthy), web.get("/readyz", ready), web.get("/metrics", metrics)])
     if bot.sockets is None:
         application.add_routes(bot.room.front_door.routes())
-    runner = web.AppRunner(application, access_log=None)
+    # Bodies stay as they came: Slack compresses none and signs the bytes, and a stranger could send a bomb.
+    runner = web.AppRunner(application, access_log=None, auto_decompress=False)
     await runner.setup()
     try:
         await web.TCPSite(runner, port=port).start()
         yield
     finally:
         await runner.cleanup()
+
+
+@web.middleware
+async def _stumbles_are_logged(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """aiohttp's own logger is silenced, for it quotes what strangers send."""
+    try:
+        return await handler(request)
+    except (web.HTTPException, ConnectionError):
+        raise
+    except Exception:  # whatever it is, the caller gets an answer and the log the rest
+        log.exception("a request stumbled", extra={"method": request.method})
+        return web.Response(status=500)
 
 
 def _killed_at(name: str) -> Passed:

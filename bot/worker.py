@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bot.carrying_out import REVEAL_FOR
-from bot.model import Request
+from bot.errors import StorageProblem
+from bot.model import RequestState
 from bot.ports import Clock, Requests
 from bot.runner import Runner
 
@@ -21,6 +22,9 @@ AT_ONCE = 64
 
 NOT_SOONER_THAN = timedelta(seconds=1)
 """The least time between two looks at what is due, so that a row that stays due cannot spin."""
+
+STRANDED_FOR = timedelta(minutes=1)
+"""When to go on with what could not even be written down (a full disk, say)."""
 
 
 class Worker:
@@ -33,6 +37,7 @@ class Worker:
         self._places = asyncio.Semaphore(AT_ONCE)
         self._walking: dict[str, asyncio.Task[None]] = {}
         self._once_more: set[str] = set()
+        self._stranded: dict[str, datetime] = {}
         self._timer: asyncio.Task[None] | None = None
         self._rescheduled = asyncio.Event()
         self._draining = False
@@ -41,8 +46,9 @@ class Worker:
         """Take up what an earlier process left: open requests, and secrets that died with it unseen."""
         self._runner = runner
         left_waiting = await self._requests.due(self._clock.now() + REVEAL_FOR)
-        self._wake_all(await self._requests.open())
-        self._wake_all(left_waiting)
+        # What was being written goes first: what waits for the same target would disturb its read-back.
+        left_open = sorted(await self._requests.open(), key=lambda request: request.state is not RequestState.RUNNING)
+        self._wake_all(request.id for request in (*left_open, *left_waiting))
         self._timer = asyncio.create_task(self._wake_what_is_due())
 
     async def close(self, grace: float = 30.0) -> None:
@@ -68,9 +74,9 @@ class Worker:
         task = asyncio.create_task(self._walk(self._runner, request_id))
         self._walking[request_id] = task
 
-    def _wake_all(self, requests: Iterable[Request]) -> None:
-        for request in requests:
-            self.wake(request.id)
+    def _wake_all(self, request_ids: Iterable[str]) -> None:
+        for request_id in tuple(request_ids):
+            self.wake(request_id)
 
     async def _walk(self, runner: Runner, request_id: str) -> None:
         try:
@@ -93,16 +99,32 @@ class Worker:
                 await runner.stumbled(request_id, reference)
             except Exception:
                 log.exception("request could not even be failed", extra={"request": request_id, "reference": reference})
+                self._stranded[request_id] = self._clock.now() + STRANDED_FOR
 
     async def _wake_what_is_due(self) -> None:
         while True:
             self._rescheduled.clear()
-            due_at = await self._requests.next_due()
-            await self._until(due_at)
-            now = self._clock.now()
-            if due_at is not None and due_at <= now:
-                self._wake_all(await self._requests.due(now))
-                await self._clock.sleep_until(now + NOT_SOONER_THAN)
+            try:
+                due_at = await self._next_due()
+                await self._until(due_at)
+                if due_at is not None and due_at <= self._clock.now():
+                    await self._wake_due()
+                    await self._clock.sleep_until(self._clock.now() + NOT_SOONER_THAN)
+            except StorageProblem:
+                log.exception("what is due cannot be read")
+                await self._clock.sleep_until(self._clock.now() + STRANDED_FOR)
+
+    async def _next_due(self) -> datetime | None:
+        soonest = [*self._stranded.values(), await self._requests.next_due()]
+        return min((when for when in soonest if when is not None), default=None)
+
+    async def _wake_due(self) -> None:
+        now = self._clock.now()
+        due = [request.id for request in await self._requests.due(now)]
+        afloat = [request_id for request_id, when in self._stranded.items() if when <= now]
+        for request_id in afloat:
+            del self._stranded[request_id]
+        self._wake_all((*due, *afloat))
 
     async def _until(self, due_at: datetime | None) -> None:
         """Wait for that time, or for a request to have come to rest, which may have brought an earlier one."""

@@ -82,7 +82,7 @@ def bolt_app(installed: Installed, heard_by: Listeners) -> AsyncApp:
     )
     guard, filling = heard_by.guard, heard_by.filling
     for command in COMMANDS:
-        app.command(command)(guard(heard_by.commands.typed, WRITES))
+        app.command(command)(guard(heard_by.commands.typed, WRITES, harmless=heard_by.commands.only_asks_for_help))
     app.view_submission(form.CALLBACK)(guard(filling.submitted, WRITES))
     app.view_closed(form.CALLBACK)(guard(filling.closed, WRITES))
     for action_id, listener in _presses(heard_by.buttons, filling).items():

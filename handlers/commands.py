@@ -54,6 +54,13 @@ class Commands:
             return
         await self.wishes.make(self._wish(gesture, parsed), gesture)
 
+    def only_asks_for_help(self, gesture: Gesture) -> bool:
+        """Whether the answer tells nothing of the tenant and changes nothing, whoever asks."""
+        try:
+            return parse(gesture.name, gesture.text, catalogue()).action == "help"
+        except BadInput:
+            return False
+
     def _wish(self, gesture: Gesture, parsed: Parsed) -> Request:
         return Request(
             id=new_id(gesture),

@@ -54,6 +54,9 @@ class Filling:
         request, action = await self._of(gesture)
         if not looks_exact(gesture.value) or not action.writes:
             return
+        waits = request.state in {RequestState.RECEIVED, RequestState.AWAITING_CONFIRMATION}
+        if not waits or request.started_at is not None:  # the form is an old one: what it was about goes on, or is over
+            raise BadInput(_too_late(request))
         asked = _with(request, form.parse(gesture.view, action))
         asked = replace(asked, typed=gesture.value, target=None)
         await self._go_on(asked, gesture)

@@ -13,7 +13,9 @@ import hmac
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -25,8 +27,9 @@ from bot.errors import LatchkeyError
 from bot.model import JSON, Secret
 from bot.ports import Clock
 from handlers.gestures import Kind, Malformed, installed_in, key_of, kind_of, read
-from handlers.ports import Inbox
+from handlers.ports import Inbox, Received
 from handlers.slack import Installed
+from handlers.timing import within
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,9 @@ LARGEST: Final = 1024 * 1024
 
 OLDEST: Final = 300
 """Seconds a signature is good for (Slack docs: *Verifying requests from Slack*)."""
+
+IN_TIME: Final = timedelta(seconds=10)
+"""How long a request may take to arrive. Slack's come in one piece; a stranger may dribble."""
 
 AT_ONCE: Final = 100
 """Deliveries in Bolt at the same time; more wait their turn, safe in the inbox."""
@@ -75,6 +81,8 @@ class FrontDoor:
         self._signing_key = signing_secret.reveal().encode() if signing_secret else b""
         self._places = asyncio.Semaphore(AT_ONCE)
         self._kept: set[asyncio.Task[None]] = set()
+        self.turned_away: Counter[int] = Counter()
+        """How many deliveries were turned away since the start, by HTTP status."""
 
     # --- both ways ----------------------------------------------------------------------------------------------------
 
@@ -85,10 +93,11 @@ class FrontDoor:
         """
         kind, key = self._check(body)
         payload = {name: value for name, value in body.items() if name != "token"}
+        request = _request(payload, key)
         if kind in _ANSWERED:
-            return await self._answer(payload, key)
+            return await self._answer(request)
         if await self._inbox.receive(key, kind.value, payload):
-            self._keep(self._deliver(payload, key))
+            self._keep(self._deliver(request, key))
         else:
             log.info("delivered again", extra={"kind": kind.value})
         return None
@@ -96,7 +105,7 @@ class FrontDoor:
     async def redeliver(self) -> None:
         """Take up what an earlier process had acknowledged and not finished. Call once, after the worker started."""
         for left in await self._inbox.open():
-            self._keep(self._deliver(dict(left.payload), left.key))
+            self._keep(self._take_up(left))
 
     async def close(self, grace: float = 10.0) -> None:
         """Let what was acknowledged become requests, *grace* seconds at most; the rest is in the inbox."""
@@ -105,6 +114,11 @@ class FrontDoor:
         for task in tuple(self._kept):
             task.cancel()
         await asyncio.gather(*self._kept, return_exceptions=True)
+
+    def note(self, error: TurnedAway) -> None:
+        """Count and log a delivery that was turned away; nothing of its content."""
+        self.turned_away[error.status] += 1
+        log.warning("turned away", extra={"status": error.status, "why": error.why})
 
     def _check(self, body: Mapping[str, Any]) -> tuple[Kind, str]:
         try:
@@ -117,13 +131,16 @@ class FrontDoor:
             raise TurnedAway(403, "for another app or team")
         return kind, key
 
-    async def _answer(self, payload: dict[str, Any], key: str) -> JSON:
-        response = await self._dispatch(_request(payload, key))
+    async def _answer(self, request: AsyncBoltRequest) -> JSON:
+        response = await self._dispatch(request)
         return json.loads(response.body) if response.body else None
 
-    async def _deliver(self, payload: dict[str, Any], key: str) -> None:
+    async def _take_up(self, left: Received) -> None:
+        await self._deliver(_request(dict(left.payload), left.key), left.key)
+
+    async def _deliver(self, request: AsyncBoltRequest, key: str) -> None:
         async with self._places:
-            response = await self._dispatch(_request(payload, key))
+            response = await self._dispatch(request)
         if response.status != 200:
             log.warning("nobody listens to this", extra={"status": response.status, "kind": key.split(":")[1]})
         await self._inbox.done(key)
@@ -152,7 +169,7 @@ class FrontDoor:
                 return web.json_response({"challenge": str(body.get("challenge", ""))[:1000]})
             answer = await self.receive(body)
         except TurnedAway as error:
-            log.warning("turned away", extra={"status": error.status, "why": error.why})
+            self.note(error)
             return web.Response(status=error.status)
         except LatchkeyError as error:
             log.error("could not be kept", extra={"error": type(error).__name__})
@@ -169,7 +186,13 @@ class FrontDoor:
             raise TurnedAway(401, "no usable signature")
         if abs(self._clock.now().timestamp() - int(timestamp)) > OLDEST:
             raise TurnedAway(401, "too old, or our clock is wrong")
-        raw = await _read(request)
+        try:
+            whole = request.content.is_eof()  # then there is nothing to wait for, and no timer is needed
+            raw = await (_read(request) if whole else within(self._clock, IN_TIME, _read(request)))
+        except TimeoutError as error:
+            raise TurnedAway(408, "too slow") from error
+        except web.RequestPayloadError as error:
+            raise TurnedAway(400, "broken off") from error
         base = b"v0:" + timestamp.encode() + b":" + raw
         expected = hmac.new(self._signing_key, base, hashlib.sha256).hexdigest()
         if not hmac.compare_digest(f"v0={expected}".encode(), signature.encode()):
@@ -178,8 +201,12 @@ class FrontDoor:
 
 
 def _request(payload: dict[str, Any], key: str) -> AsyncBoltRequest:
-    # Not "http": Bolt would parse and verify once more.
-    return AsyncBoltRequest(mode="socket_mode", body=payload, context={"delivery": key})
+    try:
+        # Not "http": Bolt would parse and verify once more.
+        return AsyncBoltRequest(mode="socket_mode", body=payload, context={"delivery": key})
+    except (AttributeError, LookupError, TypeError) as error:
+        # Bolt reads parts of its own (enterprise, authorizations) and takes their shape for granted.
+        raise TurnedAway(400, "malformed: not of the shape Bolt reads") from error
 
 
 async def _read(request: web.Request) -> bytes:

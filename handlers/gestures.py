@@ -118,6 +118,8 @@ def read(body: Mapping[str, Any], delivery: str = "") -> Gesture:
     `team.id`, where `user` may have none.
     """
     kind = kind_of(body)
+    if kind is not Kind.EVENT and "event" in body:  # Bolt would look into it
+        raise Malformed("event")
     if kind is Kind.COMMAND:
         return Gesture(
             kind,
@@ -132,11 +134,11 @@ def read(body: Mapping[str, Any], delivery: str = "") -> Gesture:
         )
     if kind is Kind.EVENT:
         event = _map(body, "event")
-        user = event.get("user")
+        about = event["user"] if isinstance(event.get("user"), dict) else {"id": event.get("user")}
         return Gesture(
             kind,
             name=_text(event, "type"),
-            user=str(user.get("id", "") if isinstance(user, dict) else user or ""),
+            user=_maybe(about, "id") or "",
             team=_maybe(event, "user_team") or _maybe(event, "source_team") or _maybe(body, "team_id"),
             delivery=delivery,
             event=event,
@@ -148,6 +150,8 @@ def _interaction(kind: Kind, body: Mapping[str, Any], delivery: str) -> Gesture:
     user = _map(body, "user")
     team = _maybe(user, "team_id")
     view = _map(body, "view") if "view" in body else {}
+    if view:
+        _text(view, "id")
     name, value, trigger, block = "", "", "", ""
     match kind:
         case Kind.PRESS:

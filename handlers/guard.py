@@ -20,7 +20,7 @@ from bot.errors import LatchkeyError
 from bot.model import JSON, AuditRecord
 from bot.ports import AuditTrail
 from handlers.gestures import Gesture, Kind, read
-from handlers.identity import NotOneOfUs, People
+from handlers.identity import CannotTell, NotOneOfUs, People
 from handlers.views.form import nothing_to_choose, told
 from handlers.voice import Voice
 
@@ -40,16 +40,19 @@ class Guard:
         self._voice = voice
         self._audit = audit
 
-    def __call__(self, listener: Listener, fresh: timedelta | None) -> BoltListener:
+    def __call__(
+        self, listener: Listener, fresh: timedelta | None, *, harmless: Callable[[Gesture], bool] | None = None
+    ) -> BoltListener:
         """*listener* for people whom Slack vouched for at most *fresh* ago; everybody else is refused and told.
 
-        With None it hears everybody: Slack's news about people and channels, and who opens the Home tab.
+        With None it hears everybody: Slack's news about people and channels, and who opens the Home tab. What is
+        *harmless* is heard also while Slack cannot say who somebody is.
         """
 
         async def guarded(body: Mapping[str, Any], context: AsyncBoltContext) -> BoltResponse:
             gesture = read(body, str(context.get("delivery", "")))
             try:
-                answer = await self._hear(gesture, listener, fresh)
+                answer = await self._hear(gesture, listener, fresh, harmless)
             except Exception:  # the one place that answers for faults nobody foresaw
                 reference = secrets.token_hex(3)
                 log.exception("listener stumbled", extra={"did": gesture.name, "reference": reference})
@@ -58,10 +61,16 @@ class Guard:
 
         return guarded
 
-    async def _hear(self, gesture: Gesture, listener: Listener, fresh: timedelta | None) -> JSON:
+    async def _hear(
+        self,
+        gesture: Gesture,
+        listener: Listener,
+        fresh: timedelta | None,
+        harmless: Callable[[Gesture], bool] | None,
+    ) -> JSON:
         try:
             if fresh is not None:
-                await self._people.check(gesture, fresh)
+                await self._check(gesture, fresh, harmless)
             return await listener(gesture)
         except NotOneOfUs as error:
             await self._note(gesture, error)
@@ -69,6 +78,13 @@ class Guard:
         except LatchkeyError as error:
             log.info("told", extra={"did": gesture.name, "error": type(error).__name__})
             return await self._tell(gesture, str(error))
+
+    async def _check(self, gesture: Gesture, fresh: timedelta, harmless: Callable[[Gesture], bool] | None) -> None:
+        try:
+            await self._people.check(gesture, fresh)
+        except CannotTell:
+            if harmless is None or not harmless(gesture):
+                raise
 
     async def _tell(self, gesture: Gesture, sentence: str) -> JSON:
         match gesture.kind:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from bot.actions import catalogue
+from bot.errors import LatchkeyError
 from bot.model import Request
 from bot.ports import Audience, Clock, Operators, Requests
 from handlers.identity import People
@@ -121,7 +122,10 @@ class Reporter:
             return
         self._loop.cancel()
         await asyncio.gather(self._loop, return_exceptions=True)
-        await self._look()
+        try:
+            await self._look()
+        except LatchkeyError as error:
+            log.error("the outbox cannot be read", extra={"error": type(error).__name__})
         stories = tuple(self._stories.values())
         if stories:
             await asyncio.wait(stories, timeout=grace)
@@ -316,7 +320,9 @@ class Reporter:
         except SlackRefused as error:
             if error.wait is not None:
                 self._pace.told_to_wait(error.wait, now, place.channel)
-            if error.code in _NOT_THERE and place.channel != await self._places.direct(request.slack.user):
+            # The outcome reaches its reader wherever it can; steps without their thread help nobody.
+            elsewhere = await self._places.direct(request.slack.user)
+            if error.code in _NOT_THERE and row.message.view != "steps" and place.channel != elsewhere:
                 return await self._post_at(await self._elsewhere(request), None, row, request)
             raise
         self._placed_here.discard(key)

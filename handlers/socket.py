@@ -110,7 +110,7 @@ class Sockets:
         try:
             answer = await self._front_door.receive(request.payload)
         except TurnedAway as error:
-            log.warning("turned away", extra={"why": error.why, "kind": request.type})
+            self._front_door.note(error)
             answer = None  # acknowledged all the same: sending it again would change nothing
         except LatchkeyError as error:
             log.error("could not be kept", extra={"error": type(error).__name__})

@@ -41,6 +41,7 @@ from sandbox.slack.controls import controls, find_control
 from sandbox.slack.model import Channel, Delivery, Json, Message, NotOnScreen, View
 from sandbox.world import World
 
+_LOG_LINES = 12  # of the bot's log, told when a dialogue did not come true
 _CODE = re.compile(r"```(.+?)```|`([^`]+)`", re.DOTALL)
 _T = TypeVar("_T")
 
@@ -252,10 +253,7 @@ class Player:
             case "log":
                 return [self._bot.log_file.read_text(encoding="utf-8", errors="replace")]
             case "database":
-                return [
-                    file.read_bytes().decode("latin-1")
-                    for file in self._world.state.glob(f"{self._world.database.name}*")
-                ]
+                return [file.read_bytes().decode("latin-1") for file in self._world.database.parent.iterdir()]
             case channel:
                 return [message.visible_text for message in self._slack.messages(self._slack.channel(channel))]
 
@@ -340,6 +338,10 @@ def _code_in(block: Json) -> Iterator[str]:
             yield html.unescape(fenced or ticked).strip()
 
 
+def _last_lines(text: str) -> str:
+    return "\n".join(text.splitlines()[-_LOG_LINES:])
+
+
 def _quoted(text: str) -> str:
     return "\n".join(f"    | {line}" for line in text.splitlines()) or "    | (nothing)"
 
@@ -363,6 +365,9 @@ async def perform(dialogue: Dialogue, prepared: Path) -> None:
             try:
                 await world.start_bot()
                 await Player(world, bot).play(dialogue)
+            except NotTrue as error:
+                error.add_note(f"The bot's log ends:\n{_quoted(_last_lines(bot.log()))}")
+                raise
             finally:
                 await bot.stop()
 
@@ -389,7 +394,8 @@ async def play_files(files: Sequence[Path]) -> bool:
                 await perform(dialogue, prepared)
             except (NotTrue, BotCommandError) as error:
                 came_true = False
-                print(f"NOT TRUE  {dialogue.title}\n{error}", file=sys.stderr)
+                told = "\n".join((str(error), *getattr(error, "__notes__", ())))
+                print(f"NOT TRUE  {dialogue.title}\n{told}", file=sys.stderr)
             else:
                 print(f"came true  {dialogue.title} ({time.monotonic() - began:.1f} s)")
     return came_true

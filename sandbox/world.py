@@ -7,10 +7,11 @@ import tempfile
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
+from aiohttp.typedefs import Handler
 
 from sandbox.bot_process import PROJECT, BotCommandError, BotProcess
 from sandbox.changes import Changes
@@ -69,6 +70,7 @@ class World:
         self._given_state = state
         self._bot_port = 0
         self._open = AsyncExitStack()
+        self._answers: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -79,7 +81,7 @@ class World:
             tls = make_tls(self.state / "tls")
             self._ca_file = tls.ca_file
 
-            plain, microsoft, vault = web.Application(), web.Application(), web.Application()
+            plain, microsoft, vault = (web.Application(middlewares=[self._answering]) for _ in range(3))
             plain.router.add_get("/clock", self._stream_clock)
             self.slack.routes(plain)
             self.page.routes(plain)
@@ -87,6 +89,7 @@ class World:
             self.graph.routes(microsoft)
             self.vault.routes(vault)
 
+            stack.push_async_callback(self._end_answers)
             listeners = {}
             for name, app, port, context in (
                 ("plain", plain, self._port, None),
@@ -227,6 +230,24 @@ class World:
                 await response.write(json.dumps({"offset": await moves.get()}).encode() + b"\n")
         finally:
             unsubscribe()
+
+    @web.middleware
+    async def _answering(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Keep every answer under way: once its client has gone, aiohttp forgets it, and it would never be ended."""
+        answer = asyncio.current_task()
+        if answer is None:
+            raise RuntimeError("aiohttp answers in tasks")
+        self._answers.add(answer)
+        try:
+            return await handler(request)
+        finally:
+            self._answers.discard(answer)
+
+    async def _end_answers(self) -> None:
+        answers = tuple(self._answers)
+        for answer in answers:
+            answer.cancel()
+        await asyncio.gather(*answers, return_exceptions=True)
 
     async def _watch_slack(self) -> None:
         while True:

@@ -1,5 +1,6 @@
 """The shipped dialogues come true: the real bot, in a process of its own, against the pretend world."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ DIALOGUES = sorted((Path(__file__).parent.parent / "sandbox" / "dialogues").glob
 
 
 @pytest.fixture(scope="session")
-async def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished first installation, made once with the bot's own command line; every dialogue gets a copy."""
     folder = tmp_path_factory.mktemp("prepared")
-    await prepare(folder)
+    asyncio.run(prepare(folder))  # in a loop of its own: each test has another one
     return folder
 
 

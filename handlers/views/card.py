@@ -23,7 +23,7 @@ from handlers.views.wording import (
 def build(request: Request, known: Known) -> Said:
     """What, on whom, by whom, how far; then how it ended and what can be done about it."""
     title = _title(request, known.action)
-    lines = [markup("{} *{}*", emoji(request.state), title), *_body(request)]
+    lines = [markup("{} *{}*", emoji(request.state), title), *_body(request, title)]
     if _needs_its_reader(request):
         lines[-1] = markup("{} {}", mention(request.slack.user), lines[-1])
     blocks = [
@@ -40,17 +40,35 @@ def _title(request: Request, action: Action | None) -> str:
     match request.state:
         case RequestState.RECEIVED | RequestState.DECIDED | RequestState.READY | RequestState.RUNNING:
             return first_up(action.working.format(target=whom(request)))
+        case RequestState.DONE if request.plan is not None and not request.plan.calls:
+            return request.sentence  # it was so already: nothing was done
         case RequestState.DONE:
             return first_up(action.done.format(target=whom(request)))
     return f"{wish(request, action)}: {state_word(request.state).lower()}"
 
 
-def _body(request: Request) -> list[Markup]:
+def _body(request: Request, title: str) -> list[Markup]:
     if request.state.final or request.state in {RequestState.UNKNOWN, RequestState.AWAITING_CONFIRMATION}:
-        told = [markup("{}", request.sentence)] if request.sentence else []
-        return [*told, *(markup("• {}: {}", what, how) for what, how in request.answer.get("changes") or ())]
+        told = [] if _same(request.sentence, title) else [markup("{}", request.sentence)]
+        return [*told, *_changes(request)]
     now = next((step for step in reversed(request.steps) if step.status is StepStatus.IN_PROGRESS), None)
     return [Markup(line) for line in (bar(request),) if line] + ([markup("{}", now.title)] if now else [])
+
+
+def _changes(request: Request) -> list[Markup]:
+    """What was done, or what would be after all."""
+    if request.state is RequestState.DONE and request.plan is not None:
+        return [
+            markup("• {}: {} → {}", change.what, change.before, change.after)
+            if change.before
+            else markup("• {}: {}", change.what, change.after)
+            for change in request.plan.changes
+        ]
+    return [markup("• {}: {}", what, how) for what, how in request.answer.get("changes") or ()]
+
+
+def _same(sentence: str, title: str) -> bool:
+    return sentence.rstrip(".") == title.rstrip(".")
 
 
 def _needs_its_reader(request: Request) -> bool:
@@ -60,5 +78,7 @@ def _needs_its_reader(request: Request) -> bool:
 
 
 def _sentence(request: Request, known: Known, title: str) -> Markup:
-    told = [markup("{}.", title.rstrip(".")), markup("{}", request.sentence) if request.sentence else Markup("")]
+    told = [markup("{}.", title.rstrip("."))]
+    if not _same(request.sentence, title):
+        told.append(markup("{}", request.sentence))
     return joined([*told, markup("Asked by {}.", known.by)], " ")

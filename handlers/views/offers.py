@@ -29,6 +29,8 @@ def offers(request: Request, action: Action | None) -> list[Block]:
         return [button("Do it anyway", DO_ANYWAY, request.id, style="danger"), _leave(request)]
     if request.state is RequestState.DONE:
         return [*_of_a_secret(request), *_undo(request, action)]
+    if request.state is RequestState.UNKNOWN and request.answer.get("reveal"):
+        return _of_a_secret(request)  # Microsoft took it, so it is in force, although it does not show yet
     if request.state in {RequestState.FAILED, RequestState.UNKNOWN} and _may_be_retried(request):
         return [button("Try again", TRY_AGAIN, request.id, spoken=f"Try again: {wish(request, action)}")]
     return []

@@ -85,6 +85,7 @@ class WebApi:
             "users.conversations": _bot(self._users_conversations, 3),
             "users.info": _bot(self._users_info, 4, "users:read"),
             "users.list": _bot(self._users_list, 2, "users:read"),
+            "bots.info": _bot(self._bots_info, 3, "users:read"),
             "team.info": _bot(self._team_info, 3, "team:read"),
         }
 
@@ -415,6 +416,13 @@ class WebApi:
     def _users_list(self, arguments: Mapping[str, Any]) -> Json:
         people = [self._payloads.user(person, self._manifest.scopes) for person in self._state.people.values()]
         return _page("members", people, arguments)
+
+    def _bots_info(self, arguments: Mapping[str, Any]) -> Json:
+        app = self._state.app
+        if str(arguments.get("bot") or app.bot_id) != app.bot_id:
+            raise SlackError("bot_not_found")
+        name = self._state.people[app.bot_user].name
+        return {"bot": {"id": app.bot_id, "deleted": False, "name": name, "app_id": app.id, "user_id": app.bot_user}}
 
     def _team_info(self, arguments: Mapping[str, Any]) -> Json:
         team = self._state.team

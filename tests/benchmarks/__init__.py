@@ -1,15 +1,51 @@
-"""Benchmarks: each prints a ratio to a floor that is measured in the same run, beside the goal."""
+"""Benchmarks: each prints a ratio to a floor that is measured in the same run, beside the goal.
+
+`python -m tests.benchmarks` runs them all; `docs/benchmarks.md` says what each row means.
+"""
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
+
+_COMPARED: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "≤": operator.le,
+    "≥": operator.ge,
+    "=": operator.eq,
+}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a figure is to be: *compared* with *bound*. Without a unit the figure is a ratio to the floor."""
+
+    compared: str
+    bound: float
+    unit: str = ""
+
+    def met(self, figure: float) -> bool:
+        return _COMPARED[self.compared](figure, self.bound)
+
+    def __str__(self) -> str:
+        return f"{self.compared} {self.bound:g} {self.unit}".rstrip()
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what was measured, the figure, the goal it is to meet, and what it was compared with."""
+    """One line of the table: what was measured, the floor's figure and ours in words, and the figure the goal is about."""
 
     measure: str
-    value: float
-    goal: str
     floor: str
+    ours: str
+    figure: float
+    goal: Goal
+
+    @property
+    def met(self) -> bool:
+        return self.goal.met(self.figure)
+
+    @property
+    def ratio(self) -> str:
+        return "" if self.goal.unit else f"{self.figure:.2f}"

@@ -51,7 +51,7 @@ async def test_what_is_not_there_is_told_with_line_step_and_what_is_there(stage:
         await stage.play(HELP, "{expect: {in: ephemeral, contains: You may, within: 10ms}}")
 
     assert str(told.value) == (
-        "story.yaml:4: step 2 did not come true: expect: {in: ephemeral, contains: You may, within: 10ms}\n"
+        "story.yaml:4: step 2 did not come true: {expect: {in: ephemeral, contains: You may, within: 10ms}}\n"
         "not in ephemeral: 'You may'; there is:\n"
         '    | /m365 failed with the error "dispatch_failed"'
     )
@@ -78,7 +78,10 @@ async def test_every_kind_of_expectation_can_fail(stage: Stage, expectation: str
 
 
 async def test_an_expectation_is_met_by_a_change_that_comes_later(stage: Stage) -> None:
-    stage.world.faults.subscribe(lambda: stage.world.directory.update_user("adele", enabled=False))
+    def block() -> None:
+        stage.world.directory.update_user("adele", enabled=False)
+
+    stage.world.faults.subscribe(block)
 
     await stage.play("{fault: graph-down}", "{expect_tenant: {user: adele@contoso.com, accountEnabled: false}}")
 

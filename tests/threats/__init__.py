@@ -1,0 +1,1 @@
+"""Attacks, one file per kind: each is refused in words, changes nothing in the tenant, and is written down."""

@@ -1,0 +1,70 @@
+"""What an attack could have changed, counted before and after."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from bot.model import AuditRecord, Request, SlackUser
+from tests.stage import TEAM, Stage
+
+PEOPLE = {
+    "olive": SlackUser(TEAM, "U0OLIVE001"),
+    "ana": SlackUser(TEAM, "U0ANA00001"),
+    "bo": SlackUser(TEAM, "U0BO000001"),
+    "audrey": SlackUser(TEAM, "U0AUDREY01"),
+    "vic": SlackUser(TEAM, "U0VIC00001"),
+    "nina": SlackUser(TEAM, "U0NINA0001"),
+    "gus": SlackUser(TEAM, "U0GUS00001"),
+    "dora": SlackUser(TEAM, "U0DORA0001"),
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """How far everything is: the tenant's changes, the rows of each table, and the calls to Microsoft and Slack."""
+
+    writes: int
+    rows: dict[str, int]
+    asked_microsoft: int
+    said_in_slack: int
+
+
+async def state(stage: Stage) -> State:
+    world = stage.world
+
+    def count(connection: sqlite3.Connection) -> dict[str, int]:
+        tables = ("requests", "inbox", "outbox", "audit", "grants", "operators", "tenant_settings")
+        return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}  # noqa: S608 - our own words
+
+    asked = len(world.graph.requests) + len(world.entra.requests) + len(world.vault.requests)
+    return State(len(world.graph.writes()), await stage.bot.storage.db.read(count), asked, len(world.slack.calls()))
+
+
+@asynccontextmanager
+async def nothing_done(stage: Stage) -> AsyncIterator[None]:
+    """What happens inside changes nothing in the tenant, and nobody's rights."""
+    before = await state(stage)
+    yield
+    after = await state(stage)
+    assert stage.world.graph.writes()[before.writes :] == []
+    for table in ("grants", "operators", "tenant_settings"):
+        assert after.rows[table] == before.rows[table]
+
+
+async def requests_of(stage: Stage, person: str, limit: int = 50) -> list[Request]:
+    """Somebody's requests, newest first."""
+    return list(await stage.bot.storage.requests.recent(PEOPLE[person], limit))
+
+
+async def records(stage: Stage, kind: str, **about: Any) -> list[AuditRecord]:
+    """The latest audit rows of this kind, newest first, with these facts among theirs."""
+    found = [row.record for row in await stage.bot.storage.trail.query(limit=200)]
+    return [
+        record
+        for record in found
+        if record.kind == kind and all(record.facts.get(name) == value for name, value in about.items())
+    ]
