@@ -162,7 +162,6 @@ class Enquiries:
             settings=await self._settings.current(),
             ticket_pattern=self._ticket_pattern,
             asking=True,
-            power_groups=await self._operators.power_groups(),
         )
 
     async def _can(self, request: Request) -> Reply:

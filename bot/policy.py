@@ -169,6 +169,11 @@ def needs_guard(question: Question) -> bool:
     return writes or any(_asks_for_a_group(grant.scope.rule) for grant in question.rights.grants if grant.scope)
 
 
+def changed_groups(plan: Plan) -> set[str]:
+    """The ids of the groups whose members *plan* would change: only then does `decide` need `power_groups`."""
+    return {call.path[1] for call in plan.calls if call.path[0] == "groups"}
+
+
 def check_identity(action: Action, identity: Identity) -> Finding:
     """Whether the identity that would act can do *action*, by its kind and directory roles. `help` greys out by it."""
     if action.delegated_only and not identity.delegated:
@@ -289,7 +294,7 @@ def _about_the_plan(question: Question) -> Iterator[Finding]:
     """Whoever fills such a group decides whom Latchkey may touch, which is more than the command was granted for."""
     if question.plan is None:
         return
-    changed = {call.path[1] for call in question.plan.calls if call.path[0] == "groups"}
+    changed = changed_groups(question.plan)
     settings, scopes = question.settings, [grant.scope for grant in question.rights.grants if grant.scope]
     decisive = {settings.never_touch_group, settings.ask_first_group} | question.power_groups
     decisive.update(group for scope in scopes for group in _groups_of(scope.rule))

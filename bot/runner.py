@@ -174,7 +174,6 @@ class _Walk:
             ticket=request.ticket,
             ticket_pattern=self._means.ticket_pattern,
             asking=self._journey.form_is_open or request.preview,
-            power_groups=await self._means.operators.power_groups(),
         )
 
     # --- 4 and 5: session, target, the full decision -----------------------------------------------------------------
@@ -231,7 +230,10 @@ class _Walk:
         if action.plan is None:
             raise BadInput(f"`{action.name}` only looks something up: there is nothing to confirm or to preview.")
         plan = await action.plan(acting.graph, person, action.parse(request.inputs), acting.identity)
-        await self._decide(replace(await self._question(), target=person, plan=plan), acting, person)
+        question = replace(await self._question(), target=person, plan=plan)
+        if policy.changed_groups(plan):
+            question = replace(question, power_groups=await self._means.operators.power_groups())
+        await self._decide(question, acting, person)
         self._means.passed(Point.PLANNED)
         return _Prepared(
             acting,

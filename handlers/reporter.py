@@ -56,12 +56,11 @@ _REMEMBERED: Final = 2000
 
 
 class _NotNow(Exception):
-    """The message waits, *seconds* from now; with *all_of_it* what comes after it in its story waits, too."""
+    """The message waits, *seconds* from now."""
 
-    def __init__(self, seconds: float, *, all_of_it: bool = False) -> None:
+    def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
         self.seconds = seconds
-        self.all_of_it = all_of_it
 
 
 Stands = dict[str, tuple[str, str]]
@@ -149,45 +148,62 @@ class Reporter:
         """Begin every story that has something to say now; returns when the next one will."""
         now, ticks = self._clock.now(), self._clock.monotonic()
         stories: dict[str, list[Outgoing]] = {}
+        waits, unposted = [], set()
         for row in await self._outbox.pending(now):
-            stories.setdefault(row.message.under or row.message.key, []).append(row)
-        waits = []
-        for root in sorted(stories, key=lambda root: not any(row.final for row in stories[root])):
-            wait = max(self._held.get(root, 0.0), self._down_until) - ticks
-            if root in self._stories:
+            root = row.message.under or row.message.key
+            if (wait := self._wait_for(row, ticks)) > 0 or root in unposted:
+                waits.append(now + timedelta(seconds=max(wait, 0.0)))
+                if row.ts is None and row.message.under is None:
+                    unposted.add(root)
+            elif root in self._stories:
                 self._once_more.add(root)
-            elif wait > 0:
-                waits.append(now + timedelta(seconds=wait))
             else:
-                self._stories[root] = asyncio.create_task(self._tell(root, stories[root]))
+                stories.setdefault(root, []).append(row)
+        for root in sorted(stories, key=lambda root: not any(row.final for row in stories[root])):
+            self._stories[root] = asyncio.create_task(self._tell(root, stories[root]))
         if held_back := await self._outbox.next_after(now):
             waits.append(held_back)
-        return min(waits, default=None)
+        return min((wait for wait in waits if wait > now), default=None)
+
+    def _wait_for(self, row: Outgoing, ticks: float) -> float:
+        """Seconds until *row* may be said. What is final does not wait for what was shown before."""
+        shown_at = self._shown[row.message.key][1] if row.ts and row.message.key in self._shown else None
+        not_before = [self._down_until, self._held.get(row.message.key, 0.0)]
+        if shown_at is not None and not row.final:
+            not_before.append(shown_at + BETWEEN_UPDATES)
+        return max(not_before) - ticks
 
     async def _tell(self, root: str, rows: Sequence[Outgoing]) -> None:
-        self._held.pop(root, None)
         stands: Stands = {}
         try:
             async with self._tellers:
                 for row in rows:
-                    try:
-                        await self._say(row, stands)
-                    except _NotNow as later:
-                        self._hold(root, later.seconds)
-                        if later.all_of_it:
-                            break
-        except Exception:  # the reporter must not die of one message; it is tried again, and the log has it
-            log.exception("reporter stumbled", extra={"message_key": root})
-            self._hold(root, _LONGEST_REST)
+                    if not await self._try(row, stands):
+                        break
         finally:
             del self._stories[root]
-            if root in self._once_more or root in self._held:
+            if root in self._once_more:
                 self._once_more.discard(root)
                 self._woken.set()
 
-    def _hold(self, root: str, seconds: float) -> None:
-        until = self._clock.monotonic() + seconds
-        self._held[root] = min(until, self._held.get(root, until))
+    async def _try(self, row: Outgoing, stands: Stands) -> bool:
+        """Say *row* if it can be said now; whether the story goes on."""
+        key = row.message.key
+        self._held.pop(key, None)
+        try:
+            await self._say(row, stands)
+        except _NotNow as later:
+            self._hold(key, later.seconds)
+        except Exception:  # the reporter must not die of one message; it is tried again, and the log has it
+            log.exception("reporter stumbled", extra={"message_key": key})
+            self._hold(key, _LONGEST_REST)
+        else:
+            return True
+        return bool(row.ts or row.message.under) and self._down_until <= self._clock.monotonic()
+
+    def _hold(self, key: str, seconds: float) -> None:
+        self._held[key] = self._clock.monotonic() + seconds
+        self._woken.set()
 
     # --- what ---------------------------------------------------------------------------------------------------------
 
@@ -218,7 +234,7 @@ class Reporter:
         key = row.message.key
         if isinstance(problem, SlackRefused):
             if problem.wait is not None:
-                raise _NotNow(problem.wait, all_of_it=True)
+                raise _NotNow(problem.wait)
             if problem.code not in _LATER:
                 log.error("slack will not take a message", extra={"message_key": key, "code": problem.code})
                 await self._outbox.failed(key, row.revision, problem.code)
@@ -226,7 +242,7 @@ class Reporter:
         log.warning("slack is not there", extra={"message_key": key, "problem": str(problem)})
         rest, self._rest = self._rest, min(2 * self._rest, _LONGEST_REST)
         self._down_until = self._clock.monotonic() + rest
-        raise _NotNow(rest, all_of_it=True)
+        raise _NotNow(rest)
 
     async def _render(
         self, row: Outgoing, request: Request, *, here_because: str = "", maybe_twice: bool = False
@@ -260,9 +276,7 @@ class Reporter:
 
     async def _rewrite(self, row: Outgoing, request: Request, channel: str, ts: str) -> None:
         key, now = row.message.key, self._clock.monotonic()
-        shown, at = self._shown.get(key, ("", now - BETWEEN_UPDATES))
-        if not row.final and (wait := at + BETWEEN_UPDATES - now) > 0:
-            raise _NotNow(wait)
+        shown, _ = self._shown.get(key, ("", now))
         said = await self._render(row, request, here_because=await self._why_here(row, request))
         if said is not None and _fingerprint(said) != shown:
             if (wait := self._pace.update(now)) > 0:
@@ -283,10 +297,7 @@ class Reporter:
     async def _post(self, row: Outgoing, request: Request, stands: Stands) -> None:
         under = row.message.under
         if under is None:
-            try:
-                stands[row.message.key] = await self._post_at(await self._places.of(request), None, row, request)
-            except _NotNow as later:
-                raise _NotNow(later.seconds, all_of_it=True) from later
+            stands[row.message.key] = await self._post_at(await self._places.of(request), None, row, request)
             return
         parent = stands.get(under)
         if parent is None and row.parent_channel and row.parent_ts:

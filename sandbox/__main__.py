@@ -20,7 +20,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until Ctrl-C, or until the dialogues have been played; the exit code."""
     parsed = _parser().parse_args(arguments)
-    return asyncio.run(_until_told(_play(parsed.play) if parsed.play else _serve(parsed)))
+    return asyncio.run(_until_told(_play(parsed) if parsed.play else _serve(parsed)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,8 +54,8 @@ async def _until_told(program: Coroutine[None, None, int]) -> int:
         return 0
 
 
-async def _play(files: Sequence[Path]) -> int:
-    return 0 if await play_files(files) else 1
+async def _play(parsed: argparse.Namespace) -> int:
+    return 0 if await play_files(parsed.play, parsed.transport) else 1
 
 
 async def _serve(parsed: argparse.Namespace) -> int:

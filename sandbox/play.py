@@ -39,7 +39,7 @@ from sandbox.dialogue import (
 )
 from sandbox.slack.controls import controls, find_control
 from sandbox.slack.model import Channel, Delivery, Json, Message, NotOnScreen, View
-from sandbox.world import World
+from sandbox.world import Transport, World
 
 _LOG_LINES = 12  # of the bot's log, told when a dialogue did not come true
 _CODE = re.compile(r"```(.+?)```|`([^`]+)`", re.DOTALL)
@@ -352,12 +352,12 @@ async def prepare(folder: Path) -> None:
         await BotProcess(world.environment(), folder).prepare()
 
 
-async def perform(dialogue: Dialogue, prepared: Path) -> None:
+async def perform(dialogue: Dialogue, prepared: Path, transport: Transport = "socket") -> None:
     """Play a dialogue in a world of its own, with a bot of its own on a copy of a prepared folder."""
     with tempfile.TemporaryDirectory(prefix="latchkey-play-") as scratch:
         folder = Path(scratch) / "state"
         shutil.copytree(prepared, folder)
-        async with World(state=folder) as world:
+        async with World(transport=transport, state=folder) as world:
             bot = BotProcess(world.environment(), folder)
             world.adopt(bot)
             for fault in dialogue.faults:
@@ -372,7 +372,7 @@ async def perform(dialogue: Dialogue, prepared: Path) -> None:
                 await bot.stop()
 
 
-async def play_files(files: Sequence[Path]) -> bool:
+async def play_files(files: Sequence[Path], transport: Transport) -> bool:
     """Play dialogues one after the other, printing how each went; whether all came true."""
     try:
         dialogues = [load(file) for file in files]
@@ -391,7 +391,7 @@ async def play_files(files: Sequence[Path]) -> bool:
         for dialogue in dialogues:
             began = time.monotonic()
             try:
-                await perform(dialogue, prepared)
+                await perform(dialogue, prepared, transport)
             except (NotTrue, BotCommandError) as error:
                 came_true = False
                 told = "\n".join((str(error), *getattr(error, "__notes__", ())))

@@ -14,7 +14,7 @@ from bot.config import Config, read_config
 from bot.model import IdentityKind, Mode, SlackUser
 from bot.wiring import Latchkey, audit_key, latchkey, microsoft, storage
 from sandbox.directory import SERVICE_ACCOUNT
-from sandbox.slack import Message
+from sandbox.slack import Message, RateLimits
 from sandbox.world import Transport, World
 from storage.power import Author
 
@@ -121,10 +121,12 @@ async def set_up(config: Config, world: World) -> None:
 
 
 @asynccontextmanager
-async def open_stage(folder: Path, *, transport: Transport = "socket", **settings: str) -> AsyncIterator[Stage]:
+async def open_stage(
+    folder: Path, *, transport: Transport = "socket", limits: RateLimits | None = None, **settings: str
+) -> AsyncIterator[Stage]:
     """A new world with a bot that was set up, connected. *settings* are further `LATCHKEY_` settings."""
     async with AsyncExitStack() as stack:
-        world = await stack.enter_async_context(World(transport=transport, state=folder))
+        world = await stack.enter_async_context(World(transport=transport, state=folder, limits=limits))
         further = {f"LATCHKEY_{name.upper()}": value for name, value in settings.items()}
         stack.enter_context(environment({**world.environment(), **further}))
         config = read_config()

@@ -23,3 +23,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("file", DIALOGUES, ids=lambda file: file.stem)
 async def test_a_dialogue_comes_true(file: Path, prepared: Path) -> None:
     await perform(load(file), prepared)
+
+
+@pytest.mark.slow
+async def test_the_main_job_comes_true_over_signed_http(prepared: Path) -> None:
+    file = next(file for file in DIALOGUES if file.stem == "main_job_cold")
+
+    await perform(load(file), prepared, transport="http")

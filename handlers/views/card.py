@@ -19,13 +19,13 @@ from handlers.views.wording import (
     wish,
 )
 
+_CAN_BE_SEEN = "It can be shown to you once, within ten minutes."
+
 
 def build(request: Request, known: Known) -> Said:
     """What, on whom, by whom, how far; then how it ended and what can be done about it."""
     title = _title(request, known.action)
     lines = [markup("{} *{}*", emoji(request.state), title), *_body(request, title)]
-    if _needs_its_reader(request):
-        lines[-1] = markup("{} {}", mention(request.slack.user), lines[-1])
     blocks = [
         section(joined(lines, "\n")),
         *context(asked_by(request, known), *notes(request, known)),
@@ -50,7 +50,11 @@ def _title(request: Request, action: Action | None) -> str:
 def _body(request: Request, title: str) -> list[Markup]:
     if request.state.final or request.state in {RequestState.UNKNOWN, RequestState.AWAITING_CONFIRMATION}:
         told = [] if _same(request.sentence, title) else [markup("{}", request.sentence)]
-        return [*told, *_changes(request)]
+        if request.answer.get("reveal") == "waiting":
+            told.append(markup("{}", _CAN_BE_SEEN))
+        if _needs_its_reader(request) and told:
+            told[0] = markup("{} {}", mention(request.slack.user), told[0])
+        return [*_changes(request), *told]
     now = next((step for step in reversed(request.steps) if step.status is StepStatus.IN_PROGRESS), None)
     return [Markup(line) for line in (bar(request),) if line] + ([markup("{}", now.title)] if now else [])
 

@@ -81,9 +81,9 @@ export class ModalDialog {
     const first = this.#dialog.querySelector(".modal-body :is(input, select, textarea)") ?? this.#dialog.querySelector("h2");
     const before = focus && this.#fields()[focus.at];
     const same = before && before.tagName === focus.tag && before.tagName !== "H2";
-    const target = this.#dialog.querySelector("[aria-invalid]") ?? (same ? before : first);
-    target.focus();
-    if (target === before && focus.start !== null) target.setSelectionRange(focus.start, focus.end);
+    const wrong = this.#dialog.querySelector("[aria-invalid]");
+    (wrong ?? (same ? before : first)).focus();
+    if (!wrong && same && focus.start !== null) before.setSelectionRange(focus.start, focus.end);
   }
 
   #close(event) {

@@ -191,6 +191,7 @@ class Page:
     async def _microsoft(self, _: _Given) -> Sequence[Json]:
         """What the tenant's own logs say, newest first: tables of rows that begin with a time in unix seconds."""
         world = self._world
+        names = {app.app_id: app.name for app in world.directory.applications.values()}
         return [
             _table(
                 "Directory audit log",
@@ -212,7 +213,13 @@ class Page:
                 "Sign-ins",
                 ("Time", "Who", "How", "Result", "Correlation id"),
                 [
-                    (seen.time, seen.subject, seen.grant, _sign_in_result(seen.code), seen.correlation_id)
+                    (
+                        seen.time,
+                        names.get(seen.subject, seen.subject),
+                        seen.grant,
+                        _result(seen.code),
+                        seen.correlation_id,
+                    )
                     for seen in world.entra.requests
                     if seen.grant
                 ],
@@ -349,7 +356,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) ->
     return {"title": title, "columns": columns, "rows": newest_first[:_MOST_MESSAGES], "total": len(rows)}
 
 
-def _sign_in_result(code: int | None) -> str:
+def _result(code: int | None) -> str:
     if code is None:
         return "no answer"
     return "success" if code == 0 else f"AADSTS{code}"

@@ -4,12 +4,15 @@ import {blocks} from "./blocks.js";
 import {h} from "./dom.js";
 import {formatDate, mrkdwn} from "./mrkdwn.js";
 
+const EXAMPLE = '/m365 reset-password adele@contoso.com --reason "locked out"';
+
 /** Somebody's initials on their own colour. */
 export function face(person) {
   const name = person?.real_name ?? "?";
   const initials = name.split(/\s+/).map((word) => word[0]).slice(0, 2).join("");
   const hue = [...(person?.id ?? name)].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 360, 7);
-  const element = h(`span.face${person?.is_bot ? ".app" : ""}`, {"aria-hidden": "true"}, person?.is_bot ? "" : initials);
+  const app = person?.name === "latchkey";
+  const element = h(`span.face${app ? ".app" : ""}`, {"aria-hidden": "true"}, app ? "" : initials);
   element.style.setProperty("--hue", hue);
   return element;
 }
@@ -39,13 +42,14 @@ function dated(messages, context, repliesTo) {
     const follows = today === day && previous?.user === message.user && !message.to && !previous.to && Number(message.ts) - Number(previous.ts) < 300 && !message.blocks.length && !previous.blocks.length;
     items.push({
       key: message.ts,
-      mark: JSON.stringify([message, replies.length, replies.at(-1)?.ts, follows]),
+      // The day of reading counts: what was "today" is drawn anew when it has become "yesterday".
+      mark: JSON.stringify([message, replies.length, replies.at(-1)?.ts, follows, new Date(context.names.now() * 1000).toDateString()]),
       build: () => draw(message, replies, follows, context),
     });
     day = today;
     previous = message;
   }
-  if (!items.length) items.push({key: "empty", mark: "", build: () => h("p.empty", {}, "Nothing here yet. Type / to see what Latchkey understands.")});
+  if (!items.length) items.push({key: "empty", mark: "", build: () => h("p.empty", {}, "Nothing here yet. Type / to see what Latchkey understands, or try ", h("code", {}, EXAMPLE), ".")});
   return items;
 }
 

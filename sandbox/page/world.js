@@ -31,14 +31,27 @@ export class WorldPanel {
     this.#show("faults");
     fill(
       this.#find("panel-time"),
-      h("p.clock", {id: "world-clock"}),
-      h("div.row", {role: "group", "aria-label": "Move time"}, MOVES.map(([label, seconds]) => this.#button(label, "/api/clock", {advance: seconds}))),
-      h("p.panel-note", {}, "Time moves for Slack, Microsoft and the bot alike: sessions run out, reveals expire, tokens grow old."),
-      h("p.clock", {id: "bot-words"}),
-      h("div.row", {id: "bot-buttons", role: "group", "aria-label": "The bot"}),
-      h("p.panel-note", {}, "Killing the bot is a crash: it gets no chance to say goodbye. The workspace and the tenant stay."),
-      h("div.row", {}, this.#button("Deliver the last one again", "/api/redeliver", {})),
-      h("p.panel-note", {}, "Slack repeats a delivery when an answer gets lost on the way. Nothing may be done twice."),
+      h(
+        "section",
+        {},
+        h("p.clock", {id: "world-clock"}),
+        h("div.row", {role: "group", "aria-label": "Move time"}, MOVES.map(([label, seconds]) => this.#button(label, "/api/clock", {advance: seconds}))),
+        h("p.panel-note", {}, "Time moves for Slack, Microsoft and the bot alike: sessions run out, reveals expire, tokens grow old."),
+      ),
+      h(
+        "section",
+        {},
+        h("p.clock", {id: "bot-words"}),
+        h("div.row", {id: "bot-buttons", role: "group", "aria-label": "The bot"}),
+        h("p.panel-note", {}, "Killing the bot is a crash: it gets no chance to say goodbye. The workspace and the tenant stay."),
+      ),
+      h(
+        "section",
+        {},
+        h("p.clock", {}, "Slack repeats itself"),
+        h("div.row", {}, this.#button("Deliver the last one again", "/api/redeliver", {})),
+        h("p.panel-note", {}, "As when an answer gets lost on the way. Nothing may be done twice."),
+      ),
     );
     setInterval(() => this.#tick(), 1000);
   }

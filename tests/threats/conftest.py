@@ -11,8 +11,12 @@ import pytest_asyncio
 
 from bot.logs import quiet_libraries
 from bot.microsoft.sdk_logs import quiet_sdk_loggers
+from sandbox.slack import RateLimits
 from tests.stage import Stage, open_stage
 from tests.threats.log import Log
+
+PATIENT = RateLimits(dict.fromkeys(range(1, 6), 100_000), post_burst=10_000, posts_per_minute=100_000)
+"""A Slack that does not mind what a whole module says in seconds."""
 
 
 @contextmanager
@@ -46,12 +50,12 @@ def log() -> Iterator[Log]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """One bot for all tests of a module, which leave it as they found it."""
-    async with open_stage(tmp_path_factory.mktemp("shared")) as opened:
+    async with open_stage(tmp_path_factory.mktemp("shared"), limits=PATIENT) as opened:
         yield opened
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def over_http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """The same, to which Slack delivers by signed HTTP."""
-    async with open_stage(tmp_path_factory.mktemp("over_http"), transport="http") as opened:
+    async with open_stage(tmp_path_factory.mktemp("over_http"), transport="http", limits=PATIENT) as opened:
         yield opened

@@ -68,7 +68,7 @@ def told(stage: Stage, user: str) -> str:
     return stage.world.slack.ephemerals(user)[-1].visible_text
 
 
-# --- where they act ---------------------------------------------------------------------------------------------------
+# --- where they act -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("who", ["gus", "dora", "robo"])
@@ -176,7 +176,7 @@ async def test_one_who_is_not_called_a_stranger_is_still_one(shared: Stage, card
         assert "You belong to another workspace" in await pressed(shared, "otto", card)
 
 
-# --- what Slack says of them -----------------------------------------------------------------------------------------
+# --- what Slack says of them ----------------------------------------------------------------------------
 
 OLIVE = {"id": "U0OLIVE001", "team_id": "T0CONTOSO", "name": "olive", "real_name": "Olive Hart", "deleted": False}
 FLAGS: dict[str, dict[str, Any]] = {
@@ -244,7 +244,7 @@ async def test_who_is_deactivated_is_refused_at_the_very_next_press(shared: Stag
     assert "deactivated" in answer
 
 
-# --- when Slack does not say -------------------------------------------------------------------------------------------
+# --- when Slack does not say ----------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -296,7 +296,7 @@ async def test_another_workspace_is_told_so_all_the_same(shared: Stage, card: Me
         assert "You belong to another workspace" in await pressed(shared, "otto", card)
 
 
-# --- people of ours without rights -------------------------------------------------------------------------------------
+# --- people of ours without rights ----------------------------------------------------------------------
 
 Deed = Callable[[Stage, Message, str], Awaitable[str]]
 
