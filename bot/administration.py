@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from bot.directory import find_people, means_exactly
+from bot.directory import find_group, find_people, means_exactly
 from bot.errors import BadInput
 from bot.model import Grant, IdentityKind, Mode, Operator, SlackUser, TenantSettings
 from bot.ports import Reader
@@ -104,6 +104,24 @@ class Administration(Generic[Author]):
         return await self._adopt(
             IdentityKind.APPLICATION, found[0]["id"], found[0]["displayName"], reason=reason, emergency=emergency
         )
+
+    async def protect(self, how: str, group: str, *, reason: str, emergency: bool) -> str:
+        """Name the group whose members are never touched (*how*: `never-touch`) or need asking first (`ask-first`)."""
+        before = await self.settings.current()
+        found = await find_group(await self.directory(), group)
+        if how == "never-touch":
+            named, after = before.never_touch_group, replace(before, never_touch_group=found.id)
+            meaning = "are never touched"
+        else:
+            named, after = before.ask_first_group, replace(before, ask_first_group=found.id)
+            meaning = "are changed only after asking"
+        if named not in (None, found.id) and not (emergency and reason):
+            raise BadInput(
+                "Another group is named already. A tenant admin changes it in Slack; from a shell it takes "
+                "--emergency and --reason."
+            )
+        await self.settings.change(after, reason=reason or "first set-up from a shell", by=self.author)
+        return f"Members of {found.name} {meaning}."
 
     async def _adopt(self, kind: IdentityKind, id_: str, name: str, *, reason: str, emergency: bool) -> str:
         before = await self.settings.current()

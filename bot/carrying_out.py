@@ -31,6 +31,8 @@ REVEAL_FOR: Final = timedelta(minutes=10)
 _NOTHING_CHANGED: Final = frozenset({"refused", "unavailable"})
 """Outcomes of an attempt after which the call may be sent again."""
 
+_NO_ANSWER: Final = "This was sent to Microsoft, but no clear answer came back"
+_ON_ITS_WAY: Final = "The bot was restarted while this was on its way to Microsoft"
 _TOO_LATE: Final = "nobody looked at it in time"
 _RESTARTED: Final = "the bot was restarted before anybody saw it"
 _NOT_HEARD: Final = "Microsoft's answer, in which it stood, did not arrive"
@@ -54,6 +56,9 @@ class CarryingOut:
         self._attempts: dict[int, Attempt] | None = None
         """The last attempt at each call; None until one is made or the rows are asked for them."""
         self._resumed = False
+        self._repeated: set[int] = set()
+        self._shows = False
+        """The tenant was seen to show the effect, and nothing was sent since."""
         self._microsoft_id: str | None = None
         self._secret: Secret | None = None
 
@@ -79,7 +84,7 @@ class CarryingOut:
             if last is None or last.finished in _NOTHING_CHANGED:
                 await self._attempt(acting, target, index, call)
             elif last.finished is None:
-                await self._take_up(last, call, acting, target)
+                await self._take_up(last, call, acting, target, _ON_ITS_WAY)
         await self._see_the_effect(acting)
 
     async def look_again(self) -> NoReturn:
@@ -126,7 +131,7 @@ class CarryingOut:
     async def _attempt(self, acting: Acting, target: Target, index: int, call: Call) -> None:
         """Write the attempt's row, send the call once, and note what came back, to be written with the next commit.
 
-        When no usable answer came, the attempt stays open until the tenant was read.
+        When no usable answer came, the tenant is read before anything else happens.
         """
         attempt = Attempt(str(uuid.uuid4()), self._journey.request.id, index, self._means.clock.now())
         made = speakable_password((target.name, target.detail)) if call.generates else None
@@ -135,11 +140,13 @@ class CarryingOut:
         started = self._journey.record("attempt.started", self._circumstances(attempt, call), attempt.id)
         await self._journey.save(started, state=RequestState.RUNNING, due_at=None)
         self._attempts = {**(self._attempts or {}), index: attempt}
+        self._shows = False
         self._means.passed(Point.ATTEMPTED)
         try:
             sent = await acting.graph.send(call, attempt_id=attempt.id, generated=made)
-        except OutcomeUnknown:
+        except OutcomeUnknown as error:
             log.warning("outcome unknown", extra={"request": attempt.request_id, "attempt": attempt.id})
+            self._microsoft_id = error.answer.request_id if error.answer else None
         except LatchkeyError as error:  # Graph said no, or there was no token to ask with: nothing was changed
             outcome = "refused" if isinstance(error, GraphRefused) else "unavailable"
             self._note_end(attempt, outcome, error.answer if isinstance(error, GraphProblem) else None)
@@ -148,33 +155,38 @@ class CarryingOut:
             made = made or sent.revealed
             self._microsoft_id = sent.request_id
             self._note_end(attempt, "succeeded")
-        self._means.passed(Point.SENT)
         self._secret = made or self._secret
+        self._means.passed(Point.SENT)
+        if self._open is not None:
+            await self._take_up(attempt, call, acting, target, _NO_ANSWER)
 
-    async def _take_up(self, last: Attempt, call: Call, acting: Acting, target: Target) -> None:
-        """An attempt whose end nobody saw: read first; send again only what is safe to send twice."""
+    async def _take_up(self, last: Attempt, call: Call, acting: Acting, target: Target, why: str) -> None:
+        """An attempt whose end nobody saw: read first; send again, once, only what is safe to send twice."""
         seen = await self._look(acting)
+        self._means.passed(Point.READ_BACK)
         if seen is _Seen.THERE:
-            self._note_end(last, "succeeded", found_by="reading back after a restart")
-        elif seen is _Seen.NOT_READ or call.repeat is Repeat.ONE_SHOT:
-            await self._not_confirmed("The bot was restarted while this was on its way to Microsoft.")
-        else:
-            self._note_end(last, "unavailable", found_by="reading back after a restart")
+            self._note_end(last, "succeeded", found_by="reading back")
+            return
+        if seen is _Seen.NOT_READ or call.repeat is Repeat.ONE_SHOT or last.call_index in self._repeated:
+            await self._not_confirmed(f"{why}, and it does not show yet." if seen is _Seen.NOT_THERE else f"{why}.")
+        self._repeated.add(last.call_index)
+        self._note_end(last, "unavailable", found_by="reading back")
+        try:
             await self._attempt(acting, target, last.call_index, call)
+        except GraphRefused:
+            # Refused perhaps because it was done the first time, which no replica had heard of.
+            if await self._look(acting, timedelta()) is not _Seen.THERE:
+                raise
 
     # --- the outcome -------------------------------------------------------------------------------------------------
 
     async def _see_the_effect(self, acting: Acting) -> NoReturn:
         seen = await self._look(acting)
         self._means.passed(Point.READ_BACK)
-        if seen is not _Seen.THERE and self._open is not None:
-            await self._not_confirmed("This was sent to Microsoft, which did not answer.")
         if seen is _Seen.NOT_THERE:
             await self._not_confirmed("Microsoft accepted this, but does not show it yet.")
         if seen is _Seen.NOT_READ:
             await self._not_confirmed("Microsoft accepted this, but could not be asked how it is now.")
-        if self._open is not None:
-            self._note_end(self._open, "succeeded", found_by="reading back")
         await self._finish(RequestState.DONE, self._journey.done_words)
 
     async def _not_confirmed(self, sentence: str) -> NoReturn:
@@ -242,8 +254,8 @@ class CarryingOut:
         self._means.reveals.take(self._journey.request.id)
         _, target = self._planned()
         sentence = (
-            f"{self._journey.done_words}, but {why}. Nobody has seen it and it cannot be shown any more, so "
-            f"{target.name} cannot sign in with it."
+            f"{self._journey.done_words}, but {why}. It cannot be shown any more, so {target.name} cannot sign in "
+            "with it."
         )
         await self._journey.rest(RequestState.DONE, sentence, answer=self._answer(reveal=how))
 
@@ -252,6 +264,8 @@ class CarryingOut:
     async def _look(self, acting: Acting, patience: timedelta = REPLICAS_LAG) -> _Seen:
         """What the tenant shows; a stale answer is asked for again until *patience* ends."""
         read_back = self._planned()[0].read_back
+        if self._shows:
+            return _Seen.THERE
         if read_back is None:
             return _Seen.THERE if self._open is None else _Seen.NOT_READ
         self._journey.show("read-back", "Reading it back")
@@ -262,6 +276,7 @@ class CarryingOut:
             await self._journey.save()
             await self._means.clock.sleep_until(self._means.clock.now() + wait)
             wait = min(2 * wait, timedelta(seconds=15))
+        self._shows = seen is _Seen.THERE
         return seen
 
     async def _read(self, acting: Acting, read_back: ReadBack) -> _Seen:

@@ -84,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     for kind in kinds.choices.values():
         _add_emergency(kind)
 
+    protect = add("protect", _protect, "name the groups whose members are protected")
+    protect.add_argument("how", choices=["never-touch", "ask-first"])
+    protect.add_argument("group", help="the group's name or object id")
+    _add_emergency(protect)
+
     audit = add("audit", _audit, "check or export the audit trail")
     audits = audit.add_subparsers(required=True, dest="what", metavar="what")
     verify = audits.add_parser("verify", help="walk the whole chain and say whether anything was changed")
@@ -167,6 +172,14 @@ def _adopt(arguments: argparse.Namespace) -> int:
     if arguments.kind == "application":
         return _administer(lambda administration: administration.adopt_application(**how))
     return _administer(lambda administration: administration.adopt_service_account(arguments.upn, **how))
+
+
+def _protect(arguments: argparse.Namespace) -> int:
+    return _administer(
+        lambda administration: administration.protect(
+            arguments.how, arguments.group, reason=arguments.reason, emergency=arguments.emergency
+        )
+    )
 
 
 def _administer(work: Callable[[Administration[Any]], Awaitable[str]]) -> int:

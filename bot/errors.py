@@ -38,6 +38,17 @@ class SessionEnded(LatchkeyError):
     """The management session this work began under is over: its generation has passed."""
 
 
+class SessionNotOpened(LatchkeyError):
+    """The management session could not be opened; `cause` says why (`SignInFailed`, `VaultProblem`, `GraphProblem`)."""
+
+    def __init__(self, cause: LatchkeyError) -> None:
+        found = ""
+        if isinstance(cause, SignInFailed) and cause.code is not None:
+            found = f" Microsoft's code is AADSTS{cause.code}, the correlation id {cause.correlation_id}."
+        super().__init__(f"The management session could not be opened. {cause}{found}")
+        self.cause = cause
+
+
 class Conflict(LatchkeyError):
     """Somebody else changed the row first (a compare-and-set lost)."""
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from bot.errors import LatchkeyError, NotPossible, SessionEnded, StorageProblem
+from bot.errors import LatchkeyError, NotPossible, SessionEnded, SessionNotOpened, StorageProblem
 from bot.identities import ServiceIdentity, called, directory_roles
 from bot.model import (
     JSON,
@@ -231,8 +231,8 @@ class ManagementSession:
         """The right to act.
 
         If the session is off it is opened when auto-enable is on or *may_open* says that a person asked for it;
-        *tell* hears the steps. Raises `SessionOff`, `NotPossible` (not set up), or what made the opening fail:
-        `SignInFailed`, `VaultProblem`, `GraphProblem`; `StorageProblem` once it was forbidden.
+        *tell* hears the steps. Raises `SessionOff`, `NotPossible` (not set up), `SessionNotOpened`, or `StorageProblem`
+        once it was forbidden.
         """
         if self._forbidden is not None:
             raise StorageProblem(self._forbidden)
@@ -275,7 +275,9 @@ class ManagementSession:
             self._move(Event.FAILED, why=str(error))
             failure = _record("session.failed", self._session, {"for": opened_for, "why": str(error)})
             await self._sessions.save(self._session, failure)
-            raise
+            if isinstance(error, NotPossible | SessionEnded):  # not a fault: it is not set up, or was turned off
+                raise
+            raise SessionNotOpened(error) from error
         else:
             self._idle = timedelta(minutes=settings.idle_minutes)
             self._acting = Acting(session, identity, graph)

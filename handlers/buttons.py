@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from bot import story
@@ -41,11 +41,23 @@ class Buttons:
     requests: Requests
     reveals: Reveals
     worker: Worker
+    _showing: set[tuple[str, str]] = field(default_factory=set, init=False)
+    """Whom a secret is being shown to, and the request's id."""
 
     # --- secrets ------------------------------------------------------------------------------------------------------
 
     async def show_secret(self, gesture: Gesture) -> None:
         """Show a secret once, in a window, to the person who asked for it."""
+        asked = gesture.user, gesture.value
+        if asked in self._showing:
+            return  # a double click: a second window would take the place of the first, and the secret with it
+        self._showing.add(asked)
+        try:
+            await self._show_secret(gesture)
+        finally:
+            self._showing.discard(asked)
+
+    async def _show_secret(self, gesture: Gesture) -> None:
         try:
             window = await self.slack.open_view(gesture.trigger, reveal.loading())
         except SlackProblem as problem:

@@ -23,45 +23,39 @@ log = logging.getLogger(__name__)
 
 CONNECTIONS: Final = 2
 PING_EVERY: Final = 10
-"""Seconds between pings; a connection whose pings are not answered is renewed by the SDK after four."""
+"""Seconds between pings. The SDK renews a connection that has not answered for four of them."""
 
 LOOK_EVERY: Final = timedelta(seconds=15)
-STALE_AFTER: Final = 3
 REPLACED_AFTER: Final = 4
 GONE_AFTER: Final = 20
-"""Looks in a row: without a pong before a connection counts as bad, bad before it is replaced, and all of them bad
-before the process is told to end (five minutes). Looks are counted, not minutes: a clock that jumps breaks nothing."""
+"""Looks in a row: bad before a connection is replaced, and all of them bad before the process is told to end (five
+minutes). Looks are counted, not minutes, so that a clock that jumps ends nothing."""
 
 _CLOSING: Final = 5.0
 
 
 class _Connection:
-    """One connection, and how it did at the last looks."""
+    """One connection, and how many looks in a row it was bad."""
 
     def __init__(self, client: SocketModeClient) -> None:
         self.client = client
-        self.connecting = asyncio.create_task(client.connect())  # type: ignore[no-untyped-call]  # the SDK left it untyped
         self.bad_looks = 0
-        self._same_pong = 0
-        self._pong: float | None = None
+        self._connecting = asyncio.create_task(client.connect())  # type: ignore[no-untyped-call]  # the SDK's own
 
     async def look(self) -> bool:
-        """Whether it works, as far as its pongs tell."""
-        pong = self.client.last_ping_pong_time
-        self._same_pong = self._same_pong + 1 if pong == self._pong else 0
-        self._pong = pong
-        good = await self.client.is_connected() and self._same_pong < STALE_AFTER
+        """Whether it is open and its pings are answered."""
+        good = await self.client.is_connected()
         self.bad_looks = 0 if good else self.bad_looks + 1
         return good
 
     async def close(self) -> None:
-        self.connecting.cancel()
+        self._connecting.cancel()
         try:
             async with asyncio.timeout(_CLOSING):
                 await self.client.close()  # type: ignore[no-untyped-call]  # the same
         except (TimeoutError, ConnectionError) as error:
             log.info("a connection did not close", extra={"error": type(error).__name__})
-        await asyncio.gather(self.connecting, return_exceptions=True)
+        await asyncio.gather(self._connecting, return_exceptions=True)
 
 
 class Sockets:
@@ -126,7 +120,7 @@ class Sockets:
             for place, connection in enumerate(self._connections):
                 if connection.bad_looks >= REPLACED_AFTER:
                     log.warning("connection replaced")
-                    await connection.close()
                     self._connections[place] = self._connect()
+                    await connection.close()
         log.error("slack could not be reached for five minutes")
         self._gone()

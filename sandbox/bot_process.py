@@ -22,6 +22,8 @@ _INSTALLATION: tuple[tuple[str, ...], ...] = (
     ("grant", "U0AUDREY01", "auditor", "--account", "audrey@contoso.com"),
     ("grant", "U0VIC00001", "viewer"),  # no account of his own yet: he may look, and changes nothing
     ("adopt", "service-account", "svc-latchkey@contoso.onmicrosoft.com"),
+    ("protect", "never-touch", "Latchkey never touch"),
+    ("protect", "ask-first", "Latchkey ask first"),
     # The tenant admins last: once there are two of them, what a shell changes is an emergency.
     ("grant", "U0ANA00001", "tenant-admin", "--account", "ana@contoso.com"),
     ("grant", "U0BO000001", "tenant-admin", "--account", "bo@contoso.com"),

@@ -9,6 +9,11 @@
       - {expect: {in: thread, contains: "on until", within: 10s}}
       - {never: {in: history, contains: "$secret"}}
 
+`in` is a channel (`"#helpdesk"`: its top-level messages), `thread` (the replies under the newest message since
+somebody typed, there or in their direct conversation with the bot), `dm`, `ephemeral`, `modal`, `home`, `history`
+(every text Slack was ever given to keep; modals are not), `log` (the bot's) or `database` (its files, byte by byte).
+`as` is whose eyes or hands: without it, those of whoever acted last.
+
 Each kind of step is a class below, with its keys in its docstring. `$name` stands for what an earlier step saved.
 An unknown key, an unknown place or a variable nobody saved is a `DialogueError` naming file and line, found before
 anything is played.

@@ -37,6 +37,7 @@ from sandbox.dialogue import (
     Type,
     load,
 )
+from sandbox.directory import User
 from sandbox.slack.controls import controls, find_control
 from sandbox.slack.model import Channel, Delivery, Json, Message, NotOnScreen, View
 from sandbox.world import Transport, World
@@ -67,7 +68,7 @@ class Player:
         self._saved: dict[str, str] = {}
         self._person = ""
         self._channel = ""
-        self._typed_at = "0"
+        self._typed_at = ""
         self._last: Delivery | None = None
         self._nevers: list[Step] = []
 
@@ -141,8 +142,12 @@ class Player:
         channel = self._channel_of(line.place, line.person)
         self._channel = channel.id
         messages = self._slack.messages(channel)
-        self._typed_at = messages[-1].ts if messages else "0"
-        self._last = await self._slack.command(line.person, channel, self._with_saved(line.text))
+        self._typed_at = messages[-1].ts if messages else ""
+        text = self._with_saved(line.text)
+        if text.startswith("/"):
+            self._last = await self._slack.command(line.person, channel, text)
+        else:
+            self._slack.say(line.person, channel, text)
 
     async def _click(self, click: Click) -> None:
         self._person = click.person
@@ -165,14 +170,11 @@ class Player:
 
     def _thread(self, person: str) -> list[Message]:
         """The newest story: the replies under the newest message since somebody typed, there or in a direct message."""
-        stories = []
+        stories: list[Message] = []
         for channel in (self._slack.channel(self._channel), self._slack.direct(person)):
-            stories += [
-                m for m in self._slack.messages(channel) if float(m.ts) > float(self._typed_at)
-            ] or self._slack.messages(channel)[-1:]
-        if not stories:
-            return []
-        return self._slack.thread(max(stories, key=lambda m: float(m.ts)))
+            messages = self._slack.messages(channel)
+            stories += [message for message in messages if message.ts > self._typed_at] or messages[-1:]
+        return self._slack.thread(max(stories, key=lambda message: message.ts)) if stories else []
 
     def _modal(self, person: str) -> View:
         view = self._slack.modal(person)
@@ -253,7 +255,9 @@ class Player:
             case "log":
                 return [self._bot.log_file.read_text(encoding="utf-8", errors="replace")]
             case "database":
-                return [file.read_bytes().decode("latin-1") for file in self._world.database.parent.iterdir()]
+                return [
+                    file.read_text(encoding="utf-8", errors="replace") for file in self._world.database.parent.iterdir()
+                ]
             case channel:
                 return [message.visible_text for message in self._slack.messages(self._slack.channel(channel))]
 
@@ -275,8 +279,8 @@ class Player:
             if found != expect.count:
                 raise _NotYet(f"expected {expect.count} that fit, there are {found}, in:\n{_quoted(everything)}")
         elif not fits(everything):
-            missing = [part for part in wanted if part not in everything] or [f"matches {expect.matches}"]
-            raise _NotYet(f"not in {expect.place}: {', '.join(map(repr, missing))}; there is:\n{_quoted(everything)}")
+            missing = [repr(part) for part in wanted if part not in everything] or [f"a match of {expect.matches!r}"]
+            raise _NotYet(f"not in {expect.place}: {', '.join(missing)}; there is:\n{_quoted(everything)}")
         for unwanted in expect.not_contains:
             if self._with_saved(unwanted) in everything:
                 raise _NotYet(f"{unwanted!r} is in {expect.place}:\n{_quoted(everything)}")
@@ -289,29 +293,32 @@ class Player:
                     raise _NotYet(f"{part!r} is in {never.place}")
 
     def _look_at_tenant(self, expect: ExpectTenant) -> None:
-        directory = self._world.directory
         if expect.user is not None:
             try:
-                user = directory.user(expect.user)
+                user = self._world.directory.user(expect.user)
             except KeyError as error:
                 raise _NotYet(f"the tenant has no user {expect.user}") from error
-            groups = {group.name for group in directory.latest.groups_of(user.id, transitive=False)}
-            skus = {directory.skus[license_.sku_id].part_number for license_, _ in directory.latest.licenses_of(user)}
-            if expect.password is not None and not directory.signs_in(user.id, self._with_saved(expect.password)):
-                raise _NotYet(f"{user.name} cannot sign in with that password")
-            if expect.account_enabled not in (None, user.enabled):
-                raise _NotYet(f"{user.name}'s account is {'enabled' if user.enabled else 'disabled'}")
-            if missing := set(expect.member_of) - groups:
-                raise _NotYet(f"{user.name} is not in {', '.join(missing)}, but in {', '.join(groups) or 'no group'}")
-            if unwanted := set(expect.not_member_of) & groups:
-                raise _NotYet(f"{user.name} is in {', '.join(unwanted)}")
-            if expect.licenses is not None and set(expect.licenses) != skus:
-                raise _NotYet(f"{user.name} has the licences {', '.join(skus) or 'none'}")
+            self._look_at_user(user, expect)
         for write, times in expect.writes.items():
             method, _, path = write.partition(" ")
             seen = self._world.writes(method, path)
             if seen != times:
                 raise _NotYet(f"Microsoft applied {write} {seen} times, not {times}")
+
+    def _look_at_user(self, user: User, expect: ExpectTenant) -> None:
+        directory = self._world.directory
+        groups = {group.name for group in directory.latest.groups_of(user.id, transitive=False)}
+        skus = {directory.skus[license_.sku_id].part_number for license_, _ in directory.latest.licenses_of(user)}
+        if expect.password is not None and not directory.signs_in(user.id, self._with_saved(expect.password)):
+            raise _NotYet(f"{user.name} cannot sign in with that password")
+        if expect.account_enabled not in (None, user.enabled):
+            raise _NotYet(f"{user.name}'s account is {'enabled' if user.enabled else 'disabled'}")
+        if missing := set(expect.member_of) - groups:
+            raise _NotYet(f"{user.name} is not in {', '.join(missing)}, but in {', '.join(groups) or 'no group'}")
+        if unwanted := set(expect.not_member_of) & groups:
+            raise _NotYet(f"{user.name} is in {', '.join(unwanted)}")
+        if expect.licenses is not None and set(expect.licenses) != skus:
+            raise _NotYet(f"{user.name} has the licences {', '.join(skus) or 'none'}")
 
     async def _until(self, look: Callable[[], _T], within: float) -> _T:
         """What `look` returns once it no longer raises `_NotYet`; its last complaint after `within` seconds."""

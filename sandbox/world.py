@@ -81,7 +81,8 @@ class World:
             tls = make_tls(self.state / "tls")
             self._ca_file = tls.ca_file
 
-            plain, microsoft, vault = (web.Application(middlewares=[self._answering]) for _ in range(3))
+            plain = web.Application(middlewares=[self._answering])
+            microsoft, vault = (web.Application(middlewares=[self._answering, self._telling]) for _ in range(2))
             plain.router.add_get("/clock", self._stream_clock)
             self.slack.routes(plain)
             self.page.routes(plain)
@@ -228,6 +229,8 @@ class World:
         try:
             while True:
                 await response.write(json.dumps({"offset": await moves.get()}).encode() + b"\n")
+        except ConnectionResetError:
+            return response  # whoever listened has gone, as a killed bot does
         finally:
             unsubscribe()
 
@@ -242,6 +245,14 @@ class World:
             return await handler(request)
         finally:
             self._answers.discard(answer)
+
+    @web.middleware
+    async def _telling(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Tell of every request to Microsoft: whatever it did, its log has a line more."""
+        try:
+            return await handler(request)
+        finally:
+            self.changes.tell()
 
     async def _end_answers(self) -> None:
         answers = tuple(self._answers)

@@ -355,6 +355,12 @@ def test_every_scope_of_the_manifest_is_explained_and_no_other() -> None:
     assert scopes == set(manifest()["oauth_config"]["scopes"]["bot"])
 
 
+def test_the_actions_that_are_listed_are_the_catalogue() -> None:
+    listed = text_of("README.md").split("\nThe actions: ")[1].split("\n\n")[0]
+
+    assert sorted(re.findall(r"`([a-z-]+)`", listed)) == sorted(catalogue())
+
+
 def test_the_picture_is_a_small_one() -> None:
     picture = ROOT / "docs" / "latchkey.png"
 

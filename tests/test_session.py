@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.errors import NotPossible, SessionEnded, StorageProblem, VaultProblem
+from bot.errors import NotPossible, SessionEnded, SessionNotOpened, StorageProblem, VaultProblem
 from bot.model import (
     AuditRecord,
     Call,
@@ -207,7 +207,7 @@ async def test_all_who_wait_share_one_failure_and_the_next_tries_afresh(scene: S
     scene.account.fails = True
     failures = await asyncio.gather(*(scene.ensure() for _ in range(50)), return_exceptions=True)
 
-    assert all(isinstance(failure, VaultProblem) for failure in failures)
+    assert all(isinstance(failure, SessionNotOpened) for failure in failures)
     assert scene.account.sign_ins == 1
     assert scene.is_in(SessionState.DEGRADED)
     assert scene.session.current.why == "Key Vault cannot be reached. Try again."
@@ -241,7 +241,7 @@ async def test_a_failed_opening_shows_where_it_failed(scene: Scene) -> None:
     async def listen(steps: tuple[Step, ...]) -> None:
         told.append(steps)
 
-    with pytest.raises(VaultProblem):
+    with pytest.raises(SessionNotOpened, match="could not be opened. Key Vault cannot be reached"):
         await scene.session.ensure(opened_for="r1", tell=listen)
 
     assert told[-1][-1].status is StepStatus.FAILED

@@ -61,7 +61,7 @@ async def test_what_is_not_there_is_told_with_line_step_and_what_is_there(stage:
     ("expectation", "complaint"),
     [
         ("{in: ephemeral, not_contains: failed}", "'failed' is in ephemeral"),
-        ("{in: ephemeral, matches: '^Done'}", "not in ephemeral: 'matches ^Done'"),
+        ("{in: ephemeral, matches: '^Done'}", "not in ephemeral: a match of '^Done'"),
         ("{in: ephemeral, contains: failed, count: 2}", "expected 2 that fit, there are 1"),
         ("{in: thread, contains: x}", "    | (nothing)"),
         ("{in: modal, contains: x}", "    | (nothing)"),

@@ -239,6 +239,19 @@ async def test_a_delivery_of_no_known_shape_is_refused_and_never_a_fault_of_ours
     assert CANARY not in log.whole()
 
 
+async def test_half_a_letter_in_a_value_is_read_as_a_mark(over_http: Stage) -> None:
+    """S3: JSON can hold what no text can; it reaches neither the database nor Slack's answers as it is."""
+    for number, value in enumerate(("\ud800", "x" * 32 + "\udfff")):
+        assert await knock_payload_as_ascii(over_http, a_press(value=value, trigger=f"1.1.half{number}")) == 200
+    assert await knock_payload_as_ascii(over_http, a_submission("\ud800")) == 200
+    assert await over_http.ask("olive", "/m365-session status")
+
+
+async def knock_payload_as_ascii(stage: Stage, payload: dict[str, Any]) -> int:
+    body = in_a_form(payload)
+    return await knock(stage, body, signed(stage, body))
+
+
 @pytest.mark.parametrize("letter", ELSEWHERE.values(), ids=ELSEWHERE.keys())
 async def test_a_delivery_for_another_app_or_team_is_refused(
     over_http: Stage, letter: Callable[[Stage], Letter]
