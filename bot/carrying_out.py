@@ -9,7 +9,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, Final, NoReturn
 
-from bot.errors import BadInput, GraphAnswer, GraphProblem, GraphRefused, LatchkeyError, OutcomeUnknown
+from bot.errors import BadInput, GraphAnswer, GraphProblem, GraphRefused, LatchkeyError, OutcomeUnknown, StorageProblem
 from bot.journey import Journey
 from bot.model import Call, Plan, ReadBack, Repeat, RequestState, Secret, StepStatus, Target
 from bot.passwords import speakable_password
@@ -33,6 +33,7 @@ _NOTHING_CHANGED: Final = frozenset({"refused", "unavailable"})
 
 _NO_ANSWER: Final = "This was sent to Microsoft, but no clear answer came back"
 _ON_ITS_WAY: Final = "The bot was restarted while this was on its way to Microsoft"
+_NOT_WRITTEN: Final = "Latchkey could not write down what came of this."
 _TOO_LATE: Final = "nobody looked at it in time"
 _RESTARTED: Final = "the bot was restarted before anybody saw it"
 _NOT_HEARD: Final = "Microsoft's answer, in which it stood, did not arrive"
@@ -92,7 +93,7 @@ class CarryingOut:
         plan, target = self._planned()
         await self._attempts_so_far()
         acting = await self._journey.open_session()
-        match await self._look(acting, timedelta()):
+        match await self._look(acting):
             case _Seen.NOT_READ:
                 await self._not_confirmed("Microsoft could not be asked whether this was done.")
             case _Seen.NOT_THERE:
@@ -115,14 +116,16 @@ class CarryingOut:
         request = self._journey.request
         if request.plan is None or request.state not in {RequestState.RUNNING, RequestState.UNKNOWN}:
             await self._journey.fail(error)
+        # What our database says of itself ("nothing was changed") is not what Microsoft would say.
+        why = _NOT_WRITTEN if isinstance(error, StorageProblem) else str(error)
         attempts = (await self._attempts_so_far()).values()
         if self._open is not None:
-            await self._not_confirmed(f"{error} So it is not known yet whether this was done.")
+            await self._not_confirmed(f"{why} So it is not known yet whether this was done.")
         done, calls = sum(attempt.finished == "succeeded" for attempt in attempts), len(request.plan.calls)
         if done == calls:
-            await self._not_confirmed(f"Microsoft accepted this, but could not be asked how it is now. {error}")
+            await self._not_confirmed(f"Microsoft accepted this, but it was not seen in the tenant yet. {why}")
         if done:
-            sentence = f"Only {done} of {calls} parts of this were done. {error}"
+            sentence = f"Only {done} of {calls} parts of this were done. {why}"
             await self._journey.rest(RequestState.FAILED, sentence, answer=self._answer(again=True))
         await self._journey.fail(error)
 
@@ -196,7 +199,8 @@ class CarryingOut:
             await self._finish(RequestState.UNKNOWN, f"{sentence} I look again at {again_at}.")
         if self._open is None:
             await self._finish(RequestState.DONE, self._journey.done_words)
-        self._note_end(self._open, "unknown")
+        if self._open.finished is None:
+            self._note_end(self._open, "unknown")
         sentence = f"{sentence} Whether it was done cannot be looked up here: only doing it again makes sure."
         await self._journey.rest(RequestState.FAILED, sentence, answer=self._answer(again=True))
 
@@ -296,7 +300,7 @@ class CarryingOut:
     def _open(self) -> Attempt | None:
         """The attempt whose end is not known, which what happens next must settle."""
         attempts = (self._attempts or {}).values()
-        return next((attempt for attempt in attempts if attempt.finished is None), None)
+        return next((attempt for attempt in attempts if attempt.finished in {None, "unknown"}), None)
 
     def _planned(self) -> tuple[Plan, Target]:
         plan, target = self._journey.request.plan, self._journey.request.target

@@ -105,9 +105,14 @@ class _Walk:
 
     async def end_with(self, error: LatchkeyError) -> None:
         """Bring the request to rest after *error*."""
-        under_way = self._journey.request.state in {RequestState.RUNNING, RequestState.UNKNOWN}
+        state = self._journey.request.state
+        if state.final:  # what came of it stands; only its secret could not be seen to
+            log.warning(
+                "looked after in vain", extra={"request": self._journey.request.id, "why": type(error).__name__}
+            )
+            return
         try:
-            if isinstance(error, SessionOff) and not under_way:
+            if isinstance(error, SessionOff) and state not in {RequestState.RUNNING, RequestState.UNKNOWN}:
                 await self._journey.ask_again(str(error), {"open": True})
             await self._carrying_out.fail(error)
         except Rests:

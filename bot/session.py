@@ -149,8 +149,13 @@ class _Tokens:
 
     async def fresh_token(self, refused: Token, claims: str | None = None) -> Token:
         async with self._renewing:
+            self._owner.check(self._generation)
             if self._token is refused:
-                self._token = await self._identity.sign_in(_quietly, claims=claims)
+                try:
+                    self._token = await self._identity.sign_in(_quietly, claims=claims)
+                except LatchkeyError as error:
+                    await self._owner.lose(self._generation, error)
+                    raise SessionNotOpened(error) from error
         self._owner.check(self._generation)
         return self._token
 
@@ -306,6 +311,14 @@ class ManagementSession:
             await self._finish("It was turned off.", by=by)
         return self._session
 
+    async def lose(self, generation: int, error: LatchkeyError) -> None:
+        """The identity of this generation can no longer sign in. The next request tries to open a session afresh."""
+        if self._live != generation:
+            return
+        self._drop()
+        self._move(Event.LOST, generation=generation + 1, why=str(error), idle_until=None, absolute_until=None)
+        await self._sessions.save(self._session, _record("session.lost", self._session, {"why": str(error)}))
+
     async def forbid(self, why: str) -> None:
         """End the session and open no other in this process: the database is not to be believed."""
         self._forbidden = why
@@ -332,11 +345,15 @@ class ManagementSession:
         self._ender = None
         await self._finish("It reached its time limit." if at_limit else "Nobody used it for a while.", by=None)
 
-    async def _finish(self, why: str, *, by: str | None) -> None:
+    def _drop(self) -> None:
+        """Forget the token and the timer: nobody acts any more."""
         self._live = self._acting = None
         if self._ender:
             self._ender.cancel()
             self._ender = None
+
+    async def _finish(self, why: str, *, by: str | None) -> None:
+        self._drop()
         self._move(
             Event.ENDED,
             generation=self._session.generation + 1,

@@ -45,7 +45,7 @@ from bot.worker import Worker
 from handlers.forms import Forms
 from handlers.front_door import LARGEST
 from handlers.room import Room, slack_room
-from handlers.slack import Slack, make_client
+from handlers.slack import Slack, follow_nothing, make_client
 from handlers.socket import Sockets
 from storage import guard
 from storage.audit import AuditTrail, Head
@@ -129,7 +129,8 @@ async def slack(config: Config) -> AsyncIterator[Slack]:
     """Open the one session all calls to Slack share. Nothing is sent yet."""
     config.need("slack_bot_token")
     # The session's time limit is that of each call: the SDK ignores its own once it is given a session.
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10), trust_env=False) as http:
+    limit = aiohttp.ClientTimeout(total=10)
+    async with aiohttp.ClientSession(timeout=limit, trust_env=False, middlewares=(follow_nothing,)) as http:
         yield Slack(make_client(config.slack_bot_token.get_secret_value(), config.slack_api_url, http), http)
 
 

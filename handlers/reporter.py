@@ -149,6 +149,7 @@ class Reporter:
         now, ticks = self._clock.now(), self._clock.monotonic()
         stories: dict[str, list[Outgoing]] = {}
         waits, unposted = [], set()
+        telling = frozenset(self._stories)
         for row in await self._outbox.pending(now):
             root = row.message.under or row.message.key
             if (wait := self._wait_for(row, ticks)) > 0 or root in unposted:
@@ -157,6 +158,8 @@ class Reporter:
                     unposted.add(root)
             elif root in self._stories:
                 self._once_more.add(root)
+            elif root in telling:  # it ended while the outbox was read, so this row may have been said already
+                self._woken.set()
             else:
                 stories.setdefault(root, []).append(row)
         for root in sorted(stories, key=lambda root: not any(row.final for row in stories[root])):

@@ -55,10 +55,23 @@ class Installed:
     enterprise: str | None = None
 
 
+class _LedElsewhere(aiohttp.ClientError):
+    """The answer was a redirect; nothing was done."""
+
+
+async def follow_nothing(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """A middleware for the session: the SDK follows redirects, and our token and words must go nowhere else."""
+    response = await send(request)
+    if response.status in {301, 302, 303, 307, 308}:
+        response.close()
+        raise _LedElsewhere("redirected")
+    return response
+
+
 def make_client(token: str, base_url: str, session: aiohttp.ClientSession) -> AsyncWebClient:
     """A client that shares *session* and never sends anything twice by itself.
 
-    The time limit of a call is the session's: give it one (`aiohttp.ClientTimeout(total=10)`).
+    The time limit of a call is the session's: give it one (`aiohttp.ClientTimeout(total=10)`), and `follow_nothing`.
     """
     # The SDK's own default repeats a call after a lost connection, which may post a message twice.
     return AsyncWebClient(token=token, base_url=f"{base_url.rstrip('/')}/", session=session, retry_handlers=[])
@@ -200,7 +213,7 @@ def _outcomes() -> Iterator[None]:
     """Turns what aiohttp raises into the two outcomes without an answer."""
     try:
         yield
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL, _LedElsewhere) as error:
         raise SlackUnreachable("Slack cannot be reached.") from error
     except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
         raise SlackSilent("Slack did not answer.") from error

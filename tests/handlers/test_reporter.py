@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,16 @@ import pytest
 
 from bot.model import Origin, Request, RequestState, Step, StepStatus
 from bot.ports import Audience, Message
+from handlers.identity import People
 from handlers.pacing import Bucket, Pace
+from handlers.places import Places
+from handlers.reporter import Reporter
+from handlers.voice import Voice
 from sandbox.faults import Answer, Delay, Drop, Rule
 from sandbox.slack import RateLimits
 from sandbox.slack.model import Message as Shown
+from storage.database import Database
+from storage.outbox import Outbox, Outgoing
 from storage.power import Author
 from tests.handlers.stage import HELPDESK, OLIVE, Stage, a_stage
 
@@ -345,6 +353,64 @@ async def test_closing_says_what_can_be_said_at_once(tmp_path: Path) -> None:
         await stage.room.reporter.close()
 
         assert "was reset" in stage.people.messages("#helpdesk")[0].visible_text
+
+
+class _SlowOutbox(Outbox):
+    """Gives what it has read only when told to, as if the event loop were busy meanwhile."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self.may_give = asyncio.Event()
+        self.may_give.set()
+        self.has_read = asyncio.Event()
+
+    async def pending(self, now: datetime) -> Sequence[Outgoing]:
+        rows = await super().pending(now)
+        if rows:
+            self.has_read.set()
+        await self.may_give.wait()
+        return rows
+
+
+async def test_what_is_said_while_the_outbox_is_read_is_not_said_again(tmp_path: Path) -> None:
+    async with a_stage(tmp_path, reporting=False) as stage:
+        outbox, voice = _SlowOutbox(stage.db), Voice(stage.slack)
+        people = People(stage.slack, stage.clock, stage.installed, "Ana")
+        places = Places(stage.slack, stage.settings, stage.clock)
+        reporter = Reporter(
+            outbox=outbox,
+            requests=stage.requests,
+            operators=stage.operators,
+            people=people,
+            places=places,
+            slack=stage.slack,
+            voice=voice,
+            clock=stage.clock,
+            support="Ana",
+        )
+        stage.workspace.faults.add(Rule("slack", "*", "/chat.postEphemeral", Delay(0.2), times=1))
+        await reporter.start()
+        first_answer = await answered(stage)
+        outbox.changed()
+        await stage.people.until(lambda: outbox.has_read.is_set() and stage.people)
+        outbox.may_give.clear()
+        outbox.has_read.clear()
+        outbox.changed()  # the outbox is read while the first answer is on its way,
+        await outbox.has_read.wait()
+        while await _unsaid(stage, first_answer):  # and given out after it has arrived
+            await stage.people.changed()
+        outbox.may_give.set()
+        await answered(stage)
+        outbox.changed()
+
+        await stage.people.until(lambda: len(stage.people.ephemerals("olive")) >= 2)
+        await reporter.close()
+        assert len(stage.people.ephemerals("olive")) == 2
+
+
+async def _unsaid(stage: Stage, request: Request) -> bool:
+    waiting = await stage.outbox.pending(stage.clock.now())
+    return any(row.message.subject == request.id for row in waiting)
 
 
 # --- Pace -----------------------------------------------------------------------------------------------------------

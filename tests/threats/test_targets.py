@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -16,8 +15,6 @@ from tests.stage import HELPDESK, Stage
 from tests.threats.effects import nothing_done, records, requests_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-RESET_ADELE = "Reset the password of Adele Vance, Sales"
 
 PROTECTED = {
     "gary@contoso.com": "is an administrator (Global Administrator)",
@@ -38,13 +35,13 @@ SPELLINGS: dict[str, Callable[[str, str], str]] = {
     "object id": lambda upn, id_: id_,
     "object id in capitals": lambda upn, id_: id_.upper(),
     "in quotes": lambda upn, id_: f'"{upn}"',
-    "as a link": lambda upn, id_: f"<mailto:{upn}|{upn}>",
 }
 
 
 @pytest_asyncio.fixture(autouse=True, scope="module", loop_scope="module")
 async def session_on(shared: Stage) -> None:
     """What is refused is then told in private at once."""
+    shared.world.graph.index_lag = 0.0
     await shared.ask("olive", "/m365 show-user adele@contoso.com")
 
 
@@ -102,22 +99,24 @@ async def test_a_protected_account_is_refused_when_it_is_chosen_from_the_list(sh
     assert "[Reset the password" not in text
 
 
-@pytest.mark.parametrize("alias", ["mail", "in capitals", "proxy address"])
-async def test_an_alias_leads_to_the_account_behind_it_and_no_further(shared: Stage, alias: str) -> None:
+@pytest.mark.parametrize("typed", ["the.boss@contoso.com", "THE.BOSS@CONTOSO.COM"])
+async def test_an_alias_leads_to_the_account_behind_it_and_no_further(shared: Stage, typed: str) -> None:
     """S10: an address that is no sign-in name only suggests its owner, who is then looked at like anybody."""
-    directory, address = shared.world.directory, "the.boss@contoso.com"
-    with _attributes(directory, "gary", mail=address):
-        typed = address.upper() if alias == "in capitals" else address
-        before = len(shared.world.slack.ephemerals("ana"))
-        await shared.world.slack.command("ana", HELPDESK, f'/m365 block-sign-in {typed} --reason "test"')
+    slack = shared.world.slack
+    with _attributes(shared.world.directory, "gary", mail="the.boss@contoso.com"):
         async with nothing_done(shared):
-            form = await shared.until(lambda: _said_in_form(shared, "ana", "Gary Admin"))
-            await shared.world.slack.choose("ana", "modal", "Did you mean", "Gary Admin")
-            await shared.until(lambda: _said_in_form(shared, "ana", "is an administrator (Global Administrator)"))
-        await shared.world.slack.close("ana")
+            asked = await shared.ask("ana", f'/m365 block-sign-in {typed} --reason "test"')
+            question = slack.ephemerals("ana")[-1]
+            await slack.choose("ana", question, "Choose the person", "Gary Admin")
+            answer = await shared.until(lambda: _said(shared, "ana", PROTECTED["gary@contoso.com"]))
 
-    assert "[Block" not in form
-    assert shared.world.slack.ephemerals("ana")[before:] == []
+    assert "Who is meant by" in asked
+    assert "Gary Admin is an administrator" in answer
+
+
+def _said(stage: Stage, person: str, words: str) -> str | None:
+    text = stage.world.slack.ephemerals(person)[-1].visible_text
+    return text if words in text else None
 
 
 @contextmanager
@@ -223,88 +222,6 @@ async def test_where_protection_cannot_be_read_nothing_is_changed(shared: Stage,
     assert "does not let the management session do this" in answer
 
 
-# --- whenever they became so ---------------------------------------------------------------------------
-
-
-def made_administrator(directory: Directory) -> None:
-    directory.assign_role(directory.user("adele").id, "Global Administrator")
-
-
-def made_eligible(directory: Directory) -> None:
-    directory.assign_role(directory.user("adele").id, "Helpdesk Administrator", eligible=True)
-
-
-def put_into_a_role_group(directory: Directory) -> None:
-    directory.add_member(directory.group("Tier 0 admins").id, directory.user("adele").id)
-
-
-def put_on_the_list(directory: Directory) -> None:
-    directory.add_member(directory.group("Latchkey never touch").id, directory.user("adele").id)
-
-
-def put_into_a_restricted_unit(directory: Directory) -> None:
-    directory.units = tuple(
-        replace(unit, members=(*unit.members, directory.user("adele").id)) if unit.restricted else unit
-        for unit in directory.units
-    )
-
-
-PROMOTIONS = {
-    made_administrator: "is an administrator (Global Administrator)",
-    made_eligible: "is an administrator (Helpdesk Administrator)",
-    put_into_a_role_group: "is an administrator (Privileged Role Administrator)",
-    put_on_the_list: "never touches",
-    put_into_a_restricted_unit: "is in a restricted administrative unit",
-}
-
-
-@pytest.mark.parametrize("promoted", PROMOTIONS, ids=lambda promotion: promotion.__name__)
-async def test_who_became_protected_between_form_and_press_is_refused(
-    stage: Stage, promoted: Callable[[Directory], None]
-) -> None:
-    """S25: what is decided is decided on the target as it is at the press."""
-    await filled_in(stage)
-    promoted(stage.world.directory)
-    async with nothing_done(stage):
-        await stage.world.slack.click("olive", "modal", RESET_ADELE)
-        card = await stage.until(lambda: stage.world.slack.messages(HELPDESK)[-1])
-        await stage.until(lambda: PROMOTIONS[promoted] in card.visible_text)
-
-    assert stage.world.graph.writes() == []
-
-
-async def filled_in(stage: Stage) -> None:
-    await stage.form("olive", '/m365 reset-password adele@contoso.com --reason "locked out"', RESET_ADELE)
-    await stage.world.slack.choose("olive", "modal", "How was the caller verified?", "In person")
-
-
-async def test_who_was_deleted_and_made_anew_under_the_same_name_is_not_who_was_confirmed(stage: Stage) -> None:
-    """S25: an object id is a person, a user name is not."""
-    directory = stage.world.directory
-    await filled_in(stage)
-    adele = directory.user("adele")
-    directory.delete_user(adele.id)
-    directory.add_user(replace(adele, id="aaaaaaaa-0000-4000-8000-000000000001"))
-    async with nothing_done(stage):
-        await stage.world.slack.click("olive", "modal", RESET_ADELE)
-        card = await stage.until(lambda: stage.world.slack.messages(HELPDESK)[-1])
-        await stage.until(lambda: "Microsoft knows no such object" in card.visible_text)
-
-    assert stage.world.graph.writes() == []
-
-
-async def test_what_was_confirmed_is_what_runs_or_it_is_asked_again(stage: Stage) -> None:
-    """S25: the account was blocked meanwhile, which the plan says; so nothing runs by the old press."""
-    await filled_in(stage)
-    stage.world.directory.update_user("adele", enabled=False)
-    async with nothing_done(stage):
-        await stage.world.slack.click("olive", "modal", RESET_ADELE)
-        card = await stage.until(lambda: stage.world.slack.messages(HELPDESK)[-1])
-        await stage.until(lambda: "changed since you looked" in card.visible_text)
-
-    assert "[Do it anyway]" in card.visible_text
-
-
 # --- power through groups ------------------------------------------------------------------------------
 
 GROUPS = {
@@ -322,19 +239,33 @@ GROUPS = {
 async def test_a_group_that_gives_power_is_not_filled_through_the_bot(shared: Stage, group: str) -> None:
     """S11."""
     async with nothing_done(shared):
-        answer = await shared.ask("ana", f'/m365 add-to-group adele@contoso.com --group "{group}" --reason "test"')
-
-    assert GROUPS[group] in answer
+        await _changes_group(shared, f'add-to-group adele@contoso.com --group "{group}"', GROUPS[group])
 
 
 @pytest.mark.parametrize("by", ["name", "object id", "object id in capitals"])
 async def test_a_group_that_protects_is_not_emptied_through_the_bot(shared: Stage, by: str) -> None:
-    """S11: whoever leaves it would lose its protection. Its one member is protected herself, so somebody else is put in."""
+    """S11: whoever left it would lose its protection."""
     directory = shared.world.directory
     ask_first, lee = directory.group("Latchkey ask first"), directory.user("lee").id
-    directory.add_member(directory.group("Engineering").id, lee)
     typed = {"name": ask_first.name, "object id": ask_first.id, "object id in capitals": ask_first.id.upper()}[by]
+    with _attributes(directory, "lee"):
+        directory.add_member(ask_first.id, lee)
+        async with nothing_done(shared):
+            said = f'remove-from-group lee@contoso.com --group "{typed}"'
+            await _changes_group(shared, said, "is on the list of people to ask about first")
+        directory.remove_member(ask_first.id, lee)
     async with nothing_done(shared):
-        answer = await shared.ask("ana", f'/m365 add-to-group lee@contoso.com --group "{typed}" --reason "test"')
+        await _changes_group(shared, f'add-to-group lee@contoso.com --group "{typed}"', GROUPS[ask_first.name])
 
-    assert "decides whom Latchkey may touch" in answer
+
+async def _changes_group(stage: Stage, what: str, refusal: str) -> None:
+    """Ana asks for it, and is told *refusal* in private or on a card."""
+    slack = stage.world.slack
+    private, public = len(slack.ephemerals("ana")), len(slack.messages(HELPDESK))
+    await slack.command("ana", HELPDESK, f'/m365 {what} --reason "test"')
+
+    def told() -> bool:
+        said = [*slack.ephemerals("ana")[private:], *slack.messages(HELPDESK)[public:]]
+        return any(refusal in message.visible_text for message in said)
+
+    await stage.until(told)
