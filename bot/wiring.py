@@ -8,8 +8,8 @@ import json
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -218,13 +218,12 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             "Set LATCHKEY_SLACK_APP_TOKEN for Socket Mode, or LATCHKEY_HTTP_PORT and LATCHKEY_SLACK_SIGNING_SECRET."
         )
     async with AsyncExitStack() as stack:
-        clock = SystemClock()
+        clock, over = SystemClock(), asyncio.Event()
         if config.sandbox_clock:
-            await stack.enter_async_context(_sandbox_time(config.sandbox_clock, clock))
+            await stack.enter_async_context(_sandbox_time(config.sandbox_clock, clock, over.set))
         ways = await stack.enter_async_context(microsoft(config, clock))
         store = await stack.enter_async_context(storage(config, clock, await audit_key(config, ways)))
         web_api = await stack.enter_async_context(slack(config))
-        over = asyncio.Event()
         session = ManagementSession(
             clock=clock,
             settings=store.settings,
@@ -425,7 +424,7 @@ async def opened(config: Config) -> AsyncIterator[tuple[Microsoft, Storage, Syst
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         if config.sandbox_clock:
-            await stack.enter_async_context(_sandbox_time(config.sandbox_clock, clock))
+            await stack.enter_async_context(_sandbox_time(config.sandbox_clock, clock, lambda: None))
         ways = await stack.enter_async_context(microsoft(config, clock))
         store = await stack.enter_async_context(storage(config, clock, await audit_key(config, ways)))
         yield ways, store, clock
@@ -516,15 +515,20 @@ async def examine(config: Config, wanted_scopes: Sequence[str]) -> AsyncIterator
 
 
 @asynccontextmanager
-async def _sandbox_time(url: str, clock: SystemClock) -> AsyncIterator[None]:
-    """Keep *clock* as far ahead as the pretend world is: a line of JSON for each move, the first one at once."""
+async def _sandbox_time(url: str, clock: SystemClock, world_gone: Callable[[], None]) -> AsyncIterator[None]:
+    """Keep *clock* as far ahead as the pretend world is: a line of JSON for each move, the first one at once.
+
+    *world_gone* is called when the stream ends: without its world the bot has nothing left to talk to.
+    """
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as http:
         async with http.get(url) as stream:
             clock.set_offset(_offset(await stream.content.readline()))
 
             async def follow() -> None:
-                async for line in stream.content:
-                    clock.set_offset(_offset(line))
+                with suppress(aiohttp.ClientError):  # the world may end in the middle of a line
+                    async for line in stream.content:
+                        clock.set_offset(_offset(line))
+                world_gone()
 
             following = asyncio.create_task(follow())
             try:

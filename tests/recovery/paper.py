@@ -294,13 +294,18 @@ class Process:
 
 
 async def live(world: World, request_id: str = "r1", *, lives: int = 10) -> Process:
-    """Let bots live in *world*, one after the other, until the request has ended; returns the one that saw it."""
+    """Let bots live in *world*, one after the other, until the request has ended; returns the one that saw it.
+
+    A secret that waits to be seen has ended it only in the process that holds it.
+    """
     for _ in range(lives):
         process = Process(world)
         try:
             await process.session.start()
             await process.advance(request_id)
-            while not (row := world.requests[request_id]).state.final:
+            while not (row := world.requests[request_id]).state.final or (
+                row.answer.get("reveal") == "waiting" and not process.reveals.holds(request_id)
+            ):
                 assert world.time.now() - T0 < timedelta(hours=2), f"no end of {row.state}: {row.sentence}"
                 if row.due_at and row.due_at > world.time.now():
                     world.time.set(row.due_at)
