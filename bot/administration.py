@@ -117,8 +117,7 @@ class Administration(Generic[Author]):
             meaning = "are changed only after asking"
         if named not in (None, found.id) and not (emergency and reason):
             raise BadInput(
-                "Another group is named already. A tenant admin changes it in Slack; from a shell it takes "
-                "--emergency and --reason."
+                "Another group is named already. Naming a different one from a shell takes --emergency and --reason."
             )
         await self.settings.change(after, reason=reason or "first set-up from a shell", by=self.author)
         return f"Members of {found.name} {meaning}."
@@ -127,8 +126,7 @@ class Administration(Generic[Author]):
         before = await self.settings.current()
         if before.mode is not Mode.NONE and not (emergency and reason):
             raise BadInput(
-                f"Latchkey acts with {before.identity_name} already. A tenant admin switches it in Slack; from a shell "
-                "it takes --emergency and --reason."
+                f"Latchkey acts with {before.identity_name} already. Another identity takes --emergency and --reason."
             )
         after = replace(
             before, mode=Mode.ADVANCED, auto_enable=True, identity_kind=kind, identity_id=id_, identity_name=name

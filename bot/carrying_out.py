@@ -34,6 +34,7 @@ _NOTHING_CHANGED: Final = frozenset({"refused", "unavailable"})
 _NO_ANSWER: Final = "This was sent to Microsoft, but no clear answer came back"
 _ON_ITS_WAY: Final = "The bot was restarted while this was on its way to Microsoft"
 _NOT_WRITTEN: Final = "Latchkey could not write down what came of this."
+_PARTLY: Final = "Not all of this was done. Look at the account before you try again."
 _TOO_LATE: Final = "nobody looked at it in time"
 _RESTARTED: Final = "the bot was restarted before anybody saw it"
 _NOT_HEARD: Final = "Microsoft's answer, in which it stood, did not arrive"
@@ -121,12 +122,11 @@ class CarryingOut:
         attempts = (await self._attempts_so_far()).values()
         if self._open is not None:
             await self._not_confirmed(f"{why} So it is not known yet whether this was done.")
-        done, calls = sum(attempt.finished == "succeeded" for attempt in attempts), len(request.plan.calls)
-        if done == calls:
+        done = sum(attempt.finished == "succeeded" for attempt in attempts)
+        if done == len(request.plan.calls):
             await self._not_confirmed(f"Microsoft accepted this, but it was not seen in the tenant yet. {why}")
-        if done:
-            sentence = f"Only {done} of {calls} parts of this were done. {why}"
-            await self._journey.rest(RequestState.FAILED, sentence, answer=self._answer(again=True))
+        if self._has_parts and (done or self._repeated):
+            await self._journey.rest(RequestState.FAILED, f"{_PARTLY} {why}", answer=self._answer(again=True))
         await self._journey.fail(error)
 
     # --- one attempt -------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class CarryingOut:
         if seen is _Seen.NOT_READ or call.repeat is Repeat.ONE_SHOT or last.call_index in self._repeated:
             await self._not_confirmed(f"{why}, and it does not show yet." if seen is _Seen.NOT_THERE else f"{why}.")
         self._repeated.add(last.call_index)
-        self._note_end(last, "unavailable", found_by="reading back")
+        self._note_end(last, self._when_not_there(), found_by="reading back")
         try:
             await self._attempt(acting, target, last.call_index, call)
         except GraphRefused:
@@ -199,16 +199,17 @@ class CarryingOut:
             await self._finish(RequestState.UNKNOWN, f"{sentence} I look again at {again_at}.")
         if self._open is None:
             await self._finish(RequestState.DONE, self._journey.done_words)
-        if self._open.finished is None:
-            self._note_end(self._open, "unknown")
+        self._note_end(self._open, "unknown")
         sentence = f"{sentence} Whether it was done cannot be looked up here: only doing it again makes sure."
         await self._journey.rest(RequestState.FAILED, sentence, answer=self._answer(again=True))
 
     async def _contradicted(self) -> NoReturn:
         sentence = "Microsoft had accepted this, but still shows no change, so it did not happen."
         if self._open is not None:
-            self._note_end(self._open, "unavailable", found_by="a second look")
+            self._note_end(self._open, self._when_not_there(), found_by="a second look")
             sentence = "Microsoft still shows no change, so this did not happen."
+        if self._has_parts:
+            sentence = _PARTLY
         self._means.reveals.take(self._journey.request.id)
         answer = {key: value for key, value in self._answer(again=True).items() if key != "reveal"}
         await self._journey.rest(RequestState.FAILED, sentence, answer=answer)
@@ -302,6 +303,15 @@ class CarryingOut:
         attempts = (self._attempts or {}).values()
         return next((attempt for attempt in attempts if attempt.finished in {None, "unknown"}), None)
 
+    @property
+    def _has_parts(self) -> bool:
+        """Reading back is about the whole of a plan: where it shows nothing, some of several calls may be done."""
+        return len(self._planned()[0].calls) > 1
+
+    def _when_not_there(self) -> str:
+        """The outcome of an attempt without an answer, when the effect is not there."""
+        return "unknown" if self._has_parts else "unavailable"
+
     def _planned(self) -> tuple[Plan, Target]:
         plan, target = self._journey.request.plan, self._journey.request.target
         if plan is None or target is None:
@@ -318,6 +328,8 @@ class CarryingOut:
         self, attempt: Attempt, outcome: str, answer: GraphAnswer | None = None, *, found_by: str | None = None
     ) -> None:
         """The second row of an attempt; it is written with the next commit."""
+        if attempt.finished == outcome:
+            return
         self._attempts = {**(self._attempts or {}), attempt.call_index: replace(attempt, finished=outcome)}
         facts: dict[str, Any] = {"call_index": attempt.call_index, "outcome": outcome}
         if found_by:

@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument("user")
     revoke.add_argument("role")
     revoke.add_argument("--team")
-    _add_emergency(revoke)
+    revoke.add_argument("--reason", default="", help="why; audited")
 
     adopt = add("adopt", _adopt, "let the bot act with an account or application that exists (Advanced mode)")
     kinds = adopt.add_subparsers(required=True, dest="kind", metavar="kind")

@@ -85,17 +85,37 @@ def means_exactly(typed: str, person: Person) -> bool:
     return typed.strip().lower() in (person.upn.lower(), person.id)
 
 
+async def read_exactly(reader: Reader, typed: str, *, guard: bool) -> Person | None:
+    """The account whose sign-in name or object id *typed* is, as `read_person` reads it; None if it is nobody's.
+
+    The account itself is read once. Raises `BadInput` for addresses with look-alike letters.
+    """
+    typed = typed.strip()
+    refuse_lookalikes(typed)
+    if not looks_exact(typed):
+        return None
+    try:
+        person = _person(await _read_user(reader, typed))
+    except GraphNotFound:
+        return None
+    return replace(person, **await _read_around(reader, person.id, guard=guard))
+
+
 async def read_person(reader: Reader, object_id: str, *, guard: bool) -> Person:
     """A person as the tenant has them now; `guard` also reads what protects them (`Person.guarded`).
 
     All reads run at once. Whatever cannot be read refuses, save the last sign-in (not everybody has the licence) and
     eligible roles where Graph says that the tenant's licence has none.
     """
+    user, around = await together(_read_user(reader, object_id), _read_around(reader, object_id, guard=guard))
+    return replace(_person(user), **around)
+
+
+async def _read_around(reader: Reader, object_id: str, *, guard: bool) -> dict[str, Any]:
+    """The fields of a `Person` that the account itself does not hold."""
     if not guard:
-        user, last_sign_in = await together(_read_user(reader, object_id), _read_last_sign_in(reader, object_id))
-        return replace(_person(user), last_sign_in=last_sign_in)
-    user, last_sign_in, holds, assigned, eligible, units = await together(
-        _read_user(reader, object_id),
+        return {"last_sign_in": await _read_last_sign_in(reader, object_id)}
+    last_sign_in, holds, assigned, eligible, units = await together(
         _read_last_sign_in(reader, object_id),
         reader.collect("users", object_id, "transitiveMemberOf", query={"$select": _MEMBERSHIP, "$top": "999"}),
         reader.collect("roleManagement", "directory", "roleAssignments", query=_of_principal(object_id)),
@@ -113,21 +133,20 @@ async def read_person(reader: Reader, object_id: str, *, guard: bool) -> Person:
     if any(item.get("displayName") is None for item in (*groups, *units)):
         # Graph shows objects that may not be read as bare ids (Graph docs: *List a user's memberships*).
         raise NotPossible(
-            f"Latchkey cannot see all groups and units of {user['displayName']}, so it cannot tell whether the account "
-            "is protected. Ask a tenant admin to run `latchkey doctor`: permissions to read groups are missing."
+            "Latchkey cannot see all groups and units of this account, so it cannot tell whether it is protected. "
+            "Ask a tenant admin to run `latchkey doctor`: permissions to read groups are missing."
         )
-    return replace(
-        _person(user),
-        last_sign_in=last_sign_in,
-        groups=frozenset(_lower(group["id"]) for group in groups),
+    return {
+        "last_sign_in": last_sign_in,
+        "groups": frozenset(_lower(group["id"]) for group in groups),
         # A role without a template id is one that cannot be judged: its own id is in no list of harmless ones.
-        directory_roles=frozenset(_lower(role.get("roleTemplateId") or role["id"]) for role in roles)
+        "directory_roles": frozenset(_lower(role.get("roleTemplateId") or role["id"]) for role in roles)
         | frozenset(_lower(each["roleDefinitionId"]) for each in (*assigned, *(eligible or ()))),
-        in_role_assignable_group=any(group.get("isAssignableToRole") for group in groups),
-        in_restricted_unit=any(unit.get("isMemberManagementRestricted") for unit in units),
-        eligibility_unknown=eligible is None,
-        guarded=True,
-    )
+        "in_role_assignable_group": any(group.get("isAssignableToRole") for group in groups),
+        "in_restricted_unit": any(unit.get("isMemberManagementRestricted") for unit in units),
+        "eligibility_unknown": eligible is None,
+        "guarded": True,
+    }
 
 
 _MEMBERSHIP: Final = "id,displayName,isAssignableToRole,roleTemplateId"

@@ -9,8 +9,9 @@ from typing import Any, Final, Protocol
 
 from bot import policy
 from bot.actions import catalogue
+from bot.directory import read_person
 from bot.directory_roles import names_of
-from bot.errors import LatchkeyError
+from bot.errors import GraphRefused, LatchkeyError
 from bot.identities import directory_roles
 from bot.model import Identity, Mode, TenantSettings
 from bot.ports import Clock, Graph, Vault
@@ -68,6 +69,7 @@ class Doctor:
             "Bot identity": self._bot_identity,
             "Entra licence": self._licence,
             "Service identity": self._service_identity,
+            "Protection": self._protection,
             "Audit trail": self._audit_trail,
         }
         for what, check in checks.items():
@@ -124,6 +126,19 @@ class Doctor:
             remedy = f"Assign {', '.join(roles_needed)} to it, or leave these actions out of the roles."
             return Line("Service identity", f"{identity.name} signs in, but cannot: {names}", remedy)
         return Line("Service identity", f"{identity.name} signs in and can do every action")
+
+    async def _protection(self) -> Line:
+        """Every write first reads what protects its target; an identity that may not read that can change nothing."""
+        if self.settings.mode is not Mode.ADVANCED:
+            return Line("Protection", "not looked at: there is no service identity yet")
+        graph = self.service_graph()
+        somebody = await graph.collect("users", query={"$select": "id", "$top": "1"}, limit=1)
+        try:
+            await read_person(graph, somebody[0]["id"], guard=True)
+        except GraphRefused as error:
+            remedy = f"{error} Give the service identity Security Reader, which reads roles, eligible ones included."
+            return Line("Protection", "roles of targets cannot be read, so every change is refused", remedy)
+        return Line("Protection", "groups, roles and units of targets can be read")
 
     async def _audit_trail(self) -> Line:
         wrong = await self.verify_audit()

@@ -117,23 +117,22 @@ def _quietly(key: str, title: str) -> None:
     """Nobody watches the steps."""
 
 
-_COLLECTION: Final = {
-    IdentityKind.SERVICE_ACCOUNT: "users",
-    IdentityKind.APPLICATION: "servicePrincipals",
-    IdentityKind.MANAGED_IDENTITY: "servicePrincipals",
-}
-
-
 async def directory_roles(graph: Graph, identity: Identity) -> frozenset[str]:
-    """The template ids of the directory roles that *identity* holds now, directly or through groups."""
-    held: list[dict[str, Any]] = await graph.collect(
-        _COLLECTION[identity.kind],
-        identity.id,
-        "transitiveMemberOf",
-        "microsoft.graph.directoryRole",
-        query={"$select": "id,displayName,roleTemplateId"},
+    """The template ids of the directory roles that *identity* holds now: a user's also through groups."""
+    if identity.delegated:
+        held: list[dict[str, Any]] = await graph.collect(
+            "users",
+            identity.id,
+            "transitiveMemberOf",
+            "microsoft.graph.directoryRole",
+            query={"$select": "id,displayName,roleTemplateId"},
+        )
+        return frozenset(role["roleTemplateId"] for role in held)
+    # A built-in role's definition id is its template id (Graph docs: *unifiedRoleDefinition resource type*).
+    assigned = await graph.collect(
+        "roleManagement", "directory", "roleAssignments", query={"$filter": f"principalId eq '{identity.id}'"}
     )
-    return frozenset(role["roleTemplateId"] for role in held)
+    return frozenset(assignment["roleDefinitionId"] for assignment in assigned)
 
 
 def called(identity: Identity) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, NoReturn
 from weakref import WeakValueDictionary
@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from bot import policy
 from bot.actions import catalogue
 from bot.carrying_out import CarryingOut
-from bot.directory import find_people, means_exactly, read_person
+from bot.directory import find_people, read_exactly, read_person
 from bot.errors import BadInput, Conflict, LatchkeyError
 from bot.journey import A_PERSON_MAY_TAKE, Journey, Means, Rests
 from bot.model import Person, Plan, RequestState, digest
@@ -203,13 +203,16 @@ class _Walk:
         request, writes = self._journey.request, self._journey.action.writes
         if request.target is not None:
             return await read_person(acting.graph, request.target.id, guard=guard)
+        exactly = await read_exactly(acting.graph, request.typed, guard=guard)
+        if exactly is not None:
+            return exactly
         found = await find_people(acting.graph, request.typed) if request.typed else []
         if request.typed and not found:
             raise BadInput(
                 f"Nobody in the directory is called “{request.typed}”. Type the whole user name, such as "
                 "adele@contoso.com, or part of the name to see who could be meant."
             )
-        if len(found) == 1 and (means_exactly(request.typed, found[0]) or not writes):
+        if len(found) == 1 and not writes:
             return await read_person(acting.graph, found[0].id, guard=guard)
         return await self._ask_who(request.typed, found)
 
@@ -234,7 +237,8 @@ class _Walk:
         action, request = self._journey.action, self._journey.request
         if action.plan is None:
             raise BadInput(f"`{action.name}` only looks something up: there is nothing to confirm or to preview.")
-        plan = await action.plan(acting.graph, person, action.parse(request.inputs), acting.identity)
+        inputs = action.parse(request.inputs)
+        plan = await action.plan(acting.graph, person, inputs, acting.identity)
         question = replace(await self._question(), target=person, plan=plan)
         if policy.changed_groups(plan):
             question = replace(question, power_groups=await self._means.operators.power_groups())
@@ -247,7 +251,7 @@ class _Walk:
             digest(
                 action=action.name,
                 target_id=person.id,
-                inputs=request.inputs,
+                inputs=asdict(inputs),  # defaults included, so that it does not matter who filled them in
                 mode=acting.session.mode.value,
                 identity_id=acting.identity.id,
                 plan=plan,
@@ -310,7 +314,11 @@ class _Walk:
         """The id of a request that did the same a short while ago, and a sentence about it."""
         request, now = self._journey.request, self._means.clock.now()
         found = await self._means.requests.latest_on(person.id, request.action, now - SAME_AGAIN)
-        if found is None or found[0].id in (request.id, request.repeat_of) or found[0].state is RequestState.FAILED:
+        if (
+            found is None
+            or found[0].id in (request.id, request.repeat_of, request.undo_of)
+            or found[0].state is RequestState.FAILED
+        ):
             return None
         earlier, operator = found
         minutes = int((now - (earlier.started_at or earlier.created_at)).total_seconds() // 60)

@@ -86,13 +86,16 @@ class Slack:
         self._reply_origins = {HOOKS, _origin(client.base_url)}
 
     async def who_we_are(self, app_token: str | None = None) -> Installed:
-        """Whose bot this is. The app's id is asked for with *app_token*, or else with the bot's (`users:read`)."""
-        bot = await self._call(self.client.auth_test)
-        if app_token:
-            app = await self._call(self.client.auth_test, token=app_token)
-            app_id = app["app_id"]
-        else:
-            app_id = (await self._call(self.client.bots_info, bot=bot["bot_id"]))["bot"]["app_id"]
+        """Whose bot this is. The app's id is asked for with *app_token*, or else with the bot's (`users:read`).
+
+        Raises `ConfigurationError` if Slack does not take a token or cannot be reached.
+        """
+        with _or_not_configured():
+            bot = await self._call(self.client.auth_test)
+            if app_token:
+                app_id = (await self._call(self.client.auth_test, token=app_token))["app_id"]
+            else:
+                app_id = (await self._call(self.client.bots_info, bot=bot["bot_id"]))["bot"]["app_id"]
         return Installed(bot["team_id"], app_id, bot["user_id"], bot.get("enterprise_id"))
 
     async def post(self, channel: str, said: Said, *, thread: str | None = None) -> str:
@@ -159,16 +162,11 @@ class Slack:
 
         Raises `ConfigurationError` if Slack does not take the token or cannot be reached.
         """
-        try:
-            with _outcomes():
-                try:
-                    answer = await self.client.auth_test()
-                except SlackApiError as error:
-                    raise _refusal(error) from error
-        except SlackProblem as error:
-            raise ConfigurationError(
-                f"{error} Check LATCHKEY_SLACK_BOT_TOKEN and that this machine reaches LATCHKEY_SLACK_API_URL."
-            ) from error
+        with _or_not_configured(), _outcomes():
+            try:
+                answer = await self.client.auth_test()
+            except SlackApiError as error:
+                raise _refusal(error) from error
         headers = {name.lower(): value for name, value in answer.headers.items()}
         granted = frozenset(scope.strip() for scope in headers.get("x-oauth-scopes", "").split(","))
         return str(answer["team"]), granted, parsedate_to_datetime(headers["date"])
@@ -181,6 +179,18 @@ class Slack:
                 raise _refusal(error) from error
         data: Mapping[str, Any] = answer.data
         return data
+
+
+@contextlib.contextmanager
+def _or_not_configured() -> Iterator[None]:
+    """What goes wrong when Slack is spoken to for the first time is for whoever installs the bot to put right."""
+    try:
+        yield
+    except SlackProblem as error:
+        raise ConfigurationError(
+            f"{error} Check LATCHKEY_SLACK_BOT_TOKEN and LATCHKEY_SLACK_APP_TOKEN, and that this machine reaches "
+            "LATCHKEY_SLACK_API_URL."
+        ) from error
 
 
 def _origin(url: str) -> str:

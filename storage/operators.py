@@ -408,8 +408,8 @@ class Operators:
             return False
         if not emergency:
             raise BadInput(
-                "The first two tenant admins have been named, so tenant admins are now granted in Slack. If none of "
-                "them can be reached, add `--emergency --reason`; the audit trail says so for review.",
+                "The first two tenant admins have been named, so another one from a shell is an emergency: add "
+                "`--emergency --reason`. The audit trail says so, for review.",
                 field="emergency",
             )
         if not reason.strip():

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bot.model import JSON, RequestState
+from bot.model import JSON, Call, Change, Expect, Plan, ReadBack, Repeat, RequestState
 from bot.road import Point
 from tests.clock import T0
 from tests.recovery.paper import ANA, Contoso, Fault, Process, World, agreed, live
-from tests.tenant import SALES_ID
+from tests.tenant import ADELE_ID, SALES_ID
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,15 @@ class Case:
     blind: bool = False
     """Nothing in the tenant shows whether it was done."""
 
+    plan: Plan | None = None
+    """Stored when a bot died before it had sent anything of it; else the action plans."""
+
     def world(self, faults: Mapping[int, Fault] | None = None) -> World:
         world = World(faults, Contoso(**self.tenant))
         world.requests["r1"] = agreed(self.name, inputs=self.inputs)
+        if self.plan is not None:
+            begun = {"state": RequestState.RUNNING, "started_at": T0, "session_generation": 1}
+            world.requests["r1"] = replace(world.request, plan=self.plan, **begun)
         return world
 
 
@@ -42,6 +48,24 @@ PASS = Case("temporary-access-pass", one_shot=True, secret=True)
 ADD = Case("add-to-group", {"group": SALES_ID})
 REMOVE = Case("remove-from-group", {"group": SALES_ID}, {"member": True})
 
+TWO_PARTS = Case(
+    "revoke-sessions",
+    plan=Plan(
+        changes=(Change("sign-in", "allowed", "blocked"), Change("sessions", "signed in", "signed out")),
+        calls=(
+            Call("PATCH", ("users", ADELE_ID), {"accountEnabled": False}),
+            Call("POST", ("users", ADELE_ID, "revokeSignInSessions"), repeat=Repeat.ONE_SHOT),
+        ),
+        read_back=ReadBack(
+            path=("users", ADELE_ID),
+            pointer="signInSessionsValidFromDateTime",
+            expect=Expect.DIFFERS,
+            value="2026-01-05T08:00:00Z",
+        ),
+    ),
+    one_shot=True,
+)
+
 CASES = {
     "reset": RESET,
     "reset with writeback": WRITEBACK,
@@ -50,6 +74,7 @@ CASES = {
     "access pass": PASS,
     "add": ADD,
     "remove": REMOVE,
+    "two parts": TWO_PARTS,
 }
 each_case = pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])
 
@@ -73,17 +98,22 @@ async def played(case: Case, faults: Mapping[int, Fault]) -> World:
 
 def judge(case: Case, world: World, process: Process) -> None:
     request, applied = world.request, world.tenant.applied
-    assert len(applied) <= 1
+    assert request.plan is not None or not applied
+    calls = request.plan.calls if request.plan else ()
+    assert len(world.tenant.one_shots) == len(set(world.tenant.one_shots))
+    assert len(applied) <= len(calls) or len(calls) > 1
 
     match request.state:
         case RequestState.DONE:
-            assert applied
+            assert len(applied) >= len(calls)
+        case RequestState.FAILED if len(calls) > 1 and applied:
+            assert "Not all of this was done." in request.sentence
         case RequestState.FAILED:
             assert not applied or (case.blind and any(words in request.sentence for words in UNTOLD))
         case state:
             raise AssertionError(f"no way to end: {state}")
     assert request.sentence
-    assert not (applied and "Nothing was changed" in request.sentence)
+    assert not (applied and len(calls) == 1 and "Nothing was changed" in request.sentence)
 
     started, finished = world.of_attempts("attempt.started"), world.of_attempts("attempt.finished")
     assert [record.attempt_id for record in started] == [record.attempt_id for record in finished]
@@ -110,14 +140,19 @@ def strikes(world: World, *, after: int = 0) -> Iterator[tuple[int, Fault]]:
 
 
 @each_case
-async def test_without_faults_it_is_done_and_the_points_are_passed_in_order(case: Case) -> None:
+async def test_without_faults_it_is_done(case: Case) -> None:
     world = case.world()
     process = await live(world)
 
     judge(case, world, process)
     assert world.request.state is RequestState.DONE
-    assert process.passed == sorted(process.passed)
-    assert set(process.passed) == set(Point) - {Point.IDENTIFIED, Point.PARSED}
+    await process.close()
+
+
+async def test_the_points_are_passed_in_the_order_of_the_road() -> None:
+    process = await live(RESET.world())
+
+    assert process.passed == [point for point in Point if point > Point.PARSED]
     await process.close()
 
 

@@ -55,7 +55,9 @@ _POLL, _LOGIN, _BACKOFF = Retry.POLL, Retry.LOGIN, Retry.BACKOFF
 _IN_PLACE_OF_A_DEVICE = (
     "Latchkey has no device: exclude the account from that policy, or let it sign in from the allowed IPs only."
 )
-_SEE_WHAT_IF = "Run the what-if to see which policy it is, and exclude the account or allow this address there."
+_SEE_WHAT_IF = (
+    "Run Entra's What If tool on the account to see which policy it is, and exclude the account or allow this address."
+)
 
 # fmt: off
 TABLE: Final = (
@@ -75,7 +77,7 @@ TABLE: Final = (
     Meaning((50064, 50126), CREDENTIALS, NO_WHAT_IF, _ONCE,
             "The user name or password is wrong.",
             "If it was changed in the last minutes, wait until all of Microsoft's servers know it; otherwise somebody "
-            "changed it outside Latchkey: store the right one in Key Vault, or rotate."),
+            "changed it outside Latchkey: store the right one in Key Vault."),
     Meaning((50056,), CREDENTIALS, NO_WHAT_IF, _FIX,
             "The account has no password.",
             "Set a password: an account without one cannot be used as the service account."),
@@ -107,7 +109,7 @@ TABLE: Final = (
             "Set up the allowed IPs so that the account needs none from Latchkey's address."),
     Meaning((50076,), MFA, WHAT_IF, _FIX,
             "Multifactor authentication is required: by a policy, by per-user MFA, or because the place is new.",
-            "Run the what-if; if no policy asks for it, look at security defaults and per-user MFA."),
+            "Run Entra's What If tool on it; if no policy asks for it, look at security defaults and per-user MFA."),
     Meaning((50078,), MFA, WHAT_IF, _LOGIN,
             "The proof of multifactor authentication has expired.",
             "Sign in again with multifactor authentication."),
@@ -147,7 +149,7 @@ TABLE: Final = (
     # --- policies --------------------------------------------------------------------------------------------------
     Meaning((50131,), CONDITIONAL_ACCESS, WHAT_IF, _FIX,
             "Conditional Access refused the sign-in: a device's state, suspicious activity, or a security policy.",
-            "Run the what-if, and read the entry in the tenant's sign-in log."),
+            "Run Entra's What If tool on the account, and read the entry in the tenant's sign-in log."),
     Meaning((53002, 530021), CONDITIONAL_ACCESS, WHAT_IF, _FIX,
             "A policy demands an approved client app.",
             "Exclude the account from that policy; Microsoft is retiring this control."),

@@ -329,7 +329,7 @@ class Said:
 def said(text: Markup | str, blocks: Iterable[Block]) -> Said:
     """A message. Blocks beyond what a message may hold are replaced by a line that says so."""
     safe = text if isinstance(text, Markup) else escape(text)
-    return Said(_cut_markup(safe, _TEXT), tuple(_fit(list(blocks), MESSAGE_BLOCKS)))
+    return Said(_cut_markup(safe, _TEXT) or "–", tuple(_fit(list(blocks), MESSAGE_BLOCKS)))
 
 
 def modal(

@@ -10,9 +10,10 @@ from handlers.views.wording import Known, emoji, notes, state_word, wish
 
 def build(request: Request, known: Known) -> Said:
     """How it ended, with the buttons that matter to the person mentioned."""
-    outcome = markup("*{}.* {}", state_word(request.state), request.sentence or wish(request, known.action))
+    told = f"{(request.sentence or wish(request, known.action)).rstrip('.')}."
+    outcome = markup("*{}.* {}", state_word(request.state), told)
     line = markup("{} {} {}", mention(request.slack.user), emoji(request.state), outcome)
-    text = joined([state_word(request.state) + ":", request.sentence or wish(request, known.action)], " ")
+    text = joined([f"{state_word(request.state)}:", told], " ")
     return said(
         text,
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -156,8 +157,9 @@ class Stage:
 
     async def settled(self) -> None:
         """Wait until everything delivered so far has been heard."""
-        while self.room.front_door._kept:
-            await next(iter(self.room.front_door._kept))
+        while kept := set(self.room.front_door._kept):
+            await asyncio.wait(kept)
+            await asyncio.sleep(0)  # what has finished takes itself off the list in the loop's next turn
 
     async def have(self, **fields: Any) -> Request:
         """A request of Olive's about Adele, as a runner might have left it, told as the runner tells it."""

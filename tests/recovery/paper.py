@@ -32,6 +32,7 @@ from bot.model import (
     Mode,
     Operator,
     Origin,
+    Repeat,
     Request,
     RequestState,
     Rights,
@@ -124,6 +125,8 @@ class Contoso:
     access_passes: int = 0
     applied: list[str] = field(default_factory=list)
     """The `client-request-id` of every change, in order."""
+    one_shots: list[str] = field(default_factory=list)
+    """The last part of the path of every change that is a new effect each time."""
 
     def shown(self) -> PaperTenant:
         """The tenant as Graph shows it."""
@@ -175,6 +178,8 @@ class Contoso:
             case method, last:
                 raise AssertionError(f"nobody knows {method} ../{last}")
         self.applied.append(attempt_id)
+        if call.repeat is Repeat.ONE_SHOT:
+            self.one_shots.append(call.path[-1])
         return revealed
 
 
@@ -186,12 +191,14 @@ class World:
         self.tenant = tenant or Contoso()
         self.at_first = self.tenant.shown()
         self.time = ManualClock()
+        self.settings = SETTINGS
         self.requests: dict[str, Request] = {}
         self.audit: list[Row] = []
         self.sessions: list[Session] = []
         self.said: list[Message] = []
         self.kinds: list[Outward] = []
         self.lag = timedelta()
+        """For how long after a change reads show the tenant as it was at first."""
         self.changed_at: datetime | None = None
 
     @property
@@ -426,7 +433,7 @@ class Log:
         self._world = process.world
 
     async def current(self) -> TenantSettings:
-        return SETTINGS
+        return self._world.settings
 
     async def last(self) -> Session | None:
         return self._world.sessions[-1] if self._world.sessions else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.model import AuditRecord, Request, SlackUser
+from bot.wiring import Latchkey
 from tests.stage import TEAM, Stage
 
 PEOPLE = {
@@ -53,6 +55,12 @@ async def nothing_done(stage: Stage) -> AsyncIterator[None]:
     assert stage.world.graph.writes()[before.writes :] == []
     for table in ("grants", "operators", "tenant_settings"):
         assert after.rows[table] == before.rows[table]
+
+
+async def settled(bot: Latchkey) -> None:
+    """Wait until nothing of what was delivered to *bot* is under way."""
+    while under_way := [*bot.room.front_door._kept, *bot.worker._walking.values()]:
+        await asyncio.wait(under_way)
 
 
 async def requests_of(stage: Stage, person: str, limit: int = 50) -> list[Request]:

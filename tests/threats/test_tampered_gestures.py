@@ -16,7 +16,7 @@ from bot.model import Origin, Request, RequestState
 from handlers.views import form, home, offers
 from sandbox.slack import Record
 from tests.stage import HELPDESK, Stage
-from tests.threats.effects import PEOPLE, nothing_done, records, requests_of
+from tests.threats.effects import PEOPLE, nothing_done, records, requests_of, settled
 from tests.threats.knocking import a_press, a_submission
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -70,9 +70,9 @@ async def a_form(stage: Stage, person: str = "olive") -> AsyncIterator[Request]:
         await stage.world.slack.close(person)
 
 
-async def settled(stage: Stage, request: Request) -> Request:
-    """The request once somebody's later command was answered, so that nothing of what came before is under way."""
-    await stage.ask("audrey", "/m365-session status")
+async def as_left(stage: Stage, request: Request) -> Request:
+    """The request once nothing of what came before is under way."""
+    await settled(stage.bot)
     found = await stage.bot.storage.requests.find(request.id)
     assert found is not None
     return found
@@ -143,7 +143,7 @@ async def test_what_is_over_is_not_moved_by_buttons_of_other_moments(
         answer = await press(shared, "olive", action_id, done.id)
 
     assert answer
-    assert await settled(shared, done) == done
+    assert await as_left(shared, done) == done
 
 
 async def test_what_has_no_inverse_is_not_undone(shared: Stage, done: Request) -> None:
@@ -228,7 +228,7 @@ async def test_a_form_that_names_another_persons_request_is_refused(shared: Stag
             delivery = await shared.world.slack.deliver("interactive", a_submission(anas.id, view={"hash": "edited"}))
 
         assert "Ana Ruiz asked for this" in json.dumps(delivery.ack.body)
-        assert await settled(shared, anas) == anas
+        assert await as_left(shared, anas) == anas
     assert await records(shared, "press.refused", user="U0OLIVE001", did="request.form")
 
 
@@ -248,7 +248,7 @@ async def test_another_persons_form_is_not_closed_for_them(shared: Stage) -> Non
         forged = {**a_submission(anas.id, view={"id": anas.form, "hash": "closing"}), "type": "view_closed"}
         await shared.world.slack.deliver("interactive", forged)
 
-        assert (await settled(shared, anas)).state is RequestState.AWAITING_CONFIRMATION
+        assert (await as_left(shared, anas)).state is RequestState.AWAITING_CONFIRMATION
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ async def test_a_form_filled_with_anything_runs_nothing(shared: Stage, given: An
             delivery = await shared.world.slack.deliver(
                 "interactive", a_submission(request.id, view={"id": request.form, "hash": "odd", "state": given})
             )
-            await settled(shared, request)
+            await as_left(shared, request)
 
         assert delivery.ack.body is not None
         assert delivery.ack.body["response_action"] in {"errors", "update"}
@@ -313,7 +313,7 @@ async def test_the_button_runs_nothing_while_something_that_is_demanded_is_missi
             await shared.world.slack.click("olive", "modal", RESET)
             await shared.until(lambda: _told(shared, "Say how you made sure who is calling"))
 
-        assert (await settled(shared, request)).state is RequestState.AWAITING_CONFIRMATION
+        assert (await as_left(shared, request)).state is RequestState.AWAITING_CONFIRMATION
 
 
 def _state(**values: str) -> dict[str, Any]:
@@ -358,7 +358,7 @@ async def test_a_list_in_a_form_that_has_run_moves_nothing(shared: Stage, done: 
         forged["actions"][0]["selected_option"] = {"value": lee}
         await shared.world.slack.deliver("interactive", forged)
 
-        assert await settled(shared, done) == done
+        assert await as_left(shared, done) == done
 
 
 @pytest.mark.parametrize("chosen", ["adele", "../users", "x' or 1 eq 1", "none", ""])
@@ -385,7 +385,7 @@ async def test_a_choice_that_was_not_on_the_list_chooses_nobody(shared: Stage, c
         )
 
     assert "Choose somebody from the list" in answer
-    assert await settled(shared, request) == request
+    assert await as_left(shared, request) == request
 
 
 async def test_a_choice_in_another_persons_question_is_refused(shared: Stage) -> None:
@@ -412,7 +412,7 @@ async def test_a_choice_in_another_persons_question_is_refused(shared: Stage) ->
     )
 
     assert "Olive Hart asked for this" in answer
-    assert await settled(shared, request) == request
+    assert await as_left(shared, request) == request
 
 
 # --- the same twice ------------------------------------------------------------------------------------
@@ -425,7 +425,7 @@ async def test_two_quick_presses_of_the_button_are_one_reset(shared: Stage) -> N
         twice = [_press_in_form(request, form.RUN, request.id, _state()) for _ in range(2)]
         await asyncio.gather(*(shared.world.slack.deliver("interactive", each) for each in twice))
         await shared.card(before, "was reset")
-        await settled(shared, request)
+        await as_left(shared, request)
 
     assert len(shared.world.graph.writes()) == writes + 1
     assert len(shared.world.slack.messages(HELPDESK)) == before + 1
@@ -441,7 +441,7 @@ async def test_two_people_who_undo_at_once_undo_once(shared: Stage) -> None:
 
     await asyncio.gather(slack.click("ana", card, "Undo"), slack.click("bo", card, "Undo"))
     await shared.card(before, "was unblocked")
-    await settled(shared, await the_only(shared, "ana"))
+    await as_left(shared, await the_only(shared, "ana"))
 
     assert len(shared.world.graph.writes()) == writes + 1
     assert shared.world.directory.user("alex").enabled
@@ -463,6 +463,6 @@ async def test_a_secret_asked_for_twice_at_once_is_shown_once(shared: Stage) -> 
         return [each for each in slack.history if each.kind == "modal" and password in json.dumps(each.content)]
 
     await shared.until(shown)
-    await settled(shared, await the_only(shared, "olive"))
+    await as_left(shared, await the_only(shared, "olive"))
 
     assert len(shown()) == 1

@@ -1,0 +1,64 @@
+"""`latchkey doctor`: a line for each thing an installation needs, with what to do where something is missing."""
+
+import pytest
+
+from bot.doctor import Line
+from bot.wiring import examine
+from sandbox.directory import SERVICE_ACCOUNT
+from sandbox.faults import Answer, Rule
+from tests.stage import Stage
+
+SCOPES = ("commands", "chat:write")
+
+
+async def lines(stage: Stage, *scopes: str) -> dict[str, Line]:
+    return {line.what: line async for line in examine(stage.config, scopes or SCOPES)}
+
+
+async def test_a_sound_installation_has_nothing_to_put_right(stage: Stage) -> None:
+    found = await lines(stage)
+
+    assert [line for line in found.values() if not line.well] == []
+    assert list(found) == [
+        "Slack", "Key Vault", "Bot identity", "Entra licence", "Service identity", "Protection", "Audit trail",
+    ]  # fmt: skip
+
+
+async def test_a_missing_scope_is_named(stage: Stage) -> None:
+    assert "files:write" in (await lines(stage, "commands", "files:write"))["Slack"].remedy
+
+
+@pytest.mark.parametrize(
+    ("fault", "what", "remedy"),
+    [
+        ("slack-down", "Slack", "LATCHKEY_SLACK_BOT_TOKEN"),
+        ("vault-forbidden", "Key Vault", "Key Vault Secrets Officer"),
+        ("wrong-password", "Service identity", "password"),
+        ("policy-blocks-service-account", "Service identity", "What If"),
+    ],
+)
+async def test_what_is_broken_is_said_with_its_remedy_and_the_rest_is_still_looked_at(
+    stage: Stage, fault: str, what: str, remedy: str
+) -> None:
+    stage.world.faults.start(fault)
+    found = await lines(stage)
+
+    assert remedy in found[what].remedy
+    assert found["Audit trail"].well
+
+
+async def test_an_identity_that_cannot_read_roles_is_told_which_role_it_lacks(stage: Stage) -> None:
+    refusal = Answer(403, {"error": {"code": "Authorization_RequestDenied", "message": "no"}})
+    stage.world.faults.add(Rule("graph", "GET", "/roleManagement/directory/roleEligibility*", refusal))
+
+    assert "Security Reader" in (await lines(stage))["Protection"].remedy
+
+
+async def test_a_missing_directory_role_is_named_with_the_actions_that_need_it(stage: Stage) -> None:
+    account = stage.world.directory.user(SERVICE_ACCOUNT).id
+    for role in ("Groups Administrator", "User Administrator"):
+        stage.world.directory.unassign_role(account, role)
+    found = (await lines(stage))["Service identity"]
+
+    assert "add-to-group" in found.found
+    assert "Groups Administrator" in found.remedy
