@@ -121,7 +121,9 @@ class CarryingOut:
         why = _NOT_WRITTEN if isinstance(error, StorageProblem) else str(error)
         attempts = (await self._attempts_so_far()).values()
         if self._open is not None:
-            await self._not_confirmed(f"{why} So it is not known yet whether this was done.")
+            await self._not_confirmed(
+                f"{why} So it is not known yet whether this was done." if request.plan.read_back else why
+            )
         done = sum(attempt.finished == "succeeded" for attempt in attempts)
         if done == len(request.plan.calls):
             await self._not_confirmed(f"Microsoft accepted this, but it was not seen in the tenant yet. {why}")

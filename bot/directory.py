@@ -98,6 +98,8 @@ async def read_exactly(reader: Reader, typed: str, *, guard: bool) -> Person | N
         person = _person(await _read_user(reader, typed))
     except GraphNotFound:
         return None
+    if not means_exactly(typed, person):
+        return None
     return replace(person, **await _read_around(reader, person.id, guard=guard))
 
 

@@ -85,7 +85,8 @@ class Journey:
                 return
             for step in steps:
                 self.request = self.request.with_step(step)
-            started = self.request.started_at or (None if self.request.form else self.means.clock.now())
+            waits = self.request.form or self.action.confirm
+            started = self.request.started_at or (None if waits else self.means.clock.now())
             await self.save(opened_session=True, started_at=started)
 
         may_open = bool(self.request.answer.get("may_open"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -9,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from bot.model import JSON, Call, Change, Expect, Plan, ReadBack, Repeat, RequestState
+from bot.model import JSON, Call, Change, Expect, Plan, ReadBack, Repeat, RequestState, Step
+from bot.ports import Audience
 from bot.road import Point
 from tests.clock import T0
-from tests.recovery.paper import ANA, Contoso, Fault, Process, World, agreed, live
+from tests.recovery.paper import ANA, Contoso, Fault, Killed, Outward, Process, World, agreed, live
 from tests.tenant import ADELE_ID, SALES_ID
 
 
@@ -35,8 +37,8 @@ class Case:
         world = World(faults, Contoso(**self.tenant))
         world.requests["r1"] = agreed(self.name, inputs=self.inputs)
         if self.plan is not None:
-            begun = {"state": RequestState.RUNNING, "started_at": T0, "session_generation": 1}
-            world.requests["r1"] = replace(world.request, plan=self.plan, **begun)
+            begun = replace(world.request, state=RequestState.RUNNING, started_at=T0, session_generation=1)
+            world.requests["r1"] = replace(begun, plan=self.plan)
         return world
 
 
@@ -172,3 +174,238 @@ async def test_whatever_fails_twice_it_is_applied_at_most_once_and_truly_told(ca
             world = await played(case, dict([(number, fault), another]))
 
             assert world.time.now() - T0 < timedelta(minutes=45)
+
+
+# --- replicas that lag ------------------------------------------------------------------------------------------------
+
+
+def rests_in(world: World, state: RequestState) -> bool:
+    return world.request.state is state
+
+
+async def number_of_sending(case: Case) -> int:
+    """Which step outwards sends the call, when nothing fails."""
+    return (await played(case, {})).kinds.index(Outward.SEND) + 1
+
+
+async def until_it_rests(world: World) -> Process:
+    """A bot that has brought the request as far as it can go now."""
+    process = Process(world)
+    await process.session.start()
+    await process.advance("r1")
+    return process
+
+
+async def ten_minutes_later(world: World, process: Process) -> None:
+    due = world.request.due_at
+    assert due is not None
+    world.time.set(due)
+    await process.advance("r1")
+
+
+@each_case
+async def test_a_stale_read_back_is_repeated_for_a_minute(case: Case) -> None:
+    world = case.world()
+    world.lag = timedelta(seconds=55)
+    process = await live(world)
+
+    judge(case, world, process)
+    assert rests_in(world, RequestState.DONE)
+    assert world.time.now() - T0 < timedelta(seconds=75)
+    await process.close()
+
+
+@pytest.mark.parametrize("case", [BLOCK, SIGN_OUT, ADD, REMOVE], ids=lambda case: case.name)
+async def test_what_does_not_show_after_a_minute_is_looked_at_once_more(case: Case) -> None:
+    world = case.world()
+    world.lag = timedelta(minutes=5)
+    process = await until_it_rests(world)
+
+    assert rests_in(world, RequestState.UNKNOWN)
+    assert world.request.sentence == "Microsoft accepted this, but does not show it yet. I look again at 09:11."
+    assert "again" not in world.request.answer
+
+    await ten_minutes_later(world, process)
+    judge(case, world, process)
+    assert rests_in(world, RequestState.DONE)
+    await process.close()
+
+
+@pytest.mark.parametrize("case", [RESET, PASS], ids=lambda case: case.name)
+async def test_a_secret_that_microsoft_took_can_be_seen_while_the_tenant_does_not_show_it_yet(case: Case) -> None:
+    world = case.world()
+    world.lag = timedelta(minutes=5)
+    process = await until_it_rests(world)
+
+    assert rests_in(world, RequestState.UNKNOWN)
+    assert world.request.answer["reveal"] == "waiting"
+    assert process.reveals.holds("r1")
+
+    await ten_minutes_later(world, process)
+    judge(case, world, process)
+    assert world.request.answer["reveal"] == "waiting"
+    await process.close()
+
+
+async def test_a_secret_seen_before_the_second_look_is_not_called_lost_by_it() -> None:
+    world = RESET.world()
+    world.lag = timedelta(minutes=5)
+    process = await until_it_rests(world)
+    assert process.reveals.take("r1") is not None
+    seen = {**world.request.answer, "reveal": "revealed", "revealed_at": T0.isoformat()}
+    world.requests["r1"] = replace(world.request, answer=seen)
+
+    await ten_minutes_later(world, process)
+    assert rests_in(world, RequestState.DONE)
+    assert world.request.answer["reveal"] == "revealed"
+    assert world.request.sentence == "The password of Adele Vance was reset"
+    await process.close()
+
+
+async def test_only_a_contradiction_at_the_second_look_is_a_failure() -> None:
+    world = RESET.world()
+    world.lag = timedelta(hours=1)
+    process = await until_it_rests(world)
+
+    await ten_minutes_later(world, process)
+    assert rests_in(world, RequestState.FAILED)
+    assert world.request.sentence == "Microsoft had accepted this, but still shows no change, so it did not happen."
+    assert world.request.answer["again"]
+    assert not process.reveals.holds("r1")
+    await process.close()
+
+
+# --- second looks that cannot look ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [Fault.NO_VAULT, Fault.UNREADABLE])
+async def test_not_being_able_to_look_again_is_no_contradiction(fault: Fault) -> None:
+    world = RESET.world()
+    send = await number_of_sending(RESET)
+    world.faults = {send: Fault.LOST_AFTER, **dict.fromkeys(range(send + 1, send + 60), Fault.UNREADABLE)}
+    process = await until_it_rests(world)
+    await process.session.end(by="olive")
+    assert rests_in(world, RequestState.UNKNOWN)
+
+    now = len(world.kinds)
+    world.faults = dict.fromkeys(range(now + 1, now + 60), fault)
+    await ten_minutes_later(world, process)
+    assert rests_in(world, RequestState.UNKNOWN)
+    assert "not known" in world.request.sentence
+    assert "I look again at 09:2" in world.request.sentence
+
+    world.faults.clear()
+    await ten_minutes_later(world, process)
+    judge(RESET, world, process)
+    assert world.request.answer["reveal"] == "waiting"
+    await process.close()
+
+
+async def test_a_session_that_may_not_open_by_itself_leaves_the_outcome_open_until_somebody_opens_it() -> None:
+    world = RESET.world({await number_of_sending(RESET): Fault.KILLED_AFTER})
+    world.settings = replace(world.settings, auto_enable=False)
+    world.requests["r1"] = replace(world.request, answer={"may_open": True})
+    with pytest.raises(Killed):
+        await until_it_rests(world)
+    assert world.tenant.password_changes == 1
+    world.requests["r1"] = replace(world.request, answer={})
+    process = await until_it_rests(world)
+
+    assert rests_in(world, RequestState.UNKNOWN)
+    assert "The management session is off" in world.request.sentence
+
+    await process.session.ensure(opened_for="r2", tell=nobody_listens, may_open=True)
+    await ten_minutes_later(world, process)
+    judge(RESET, world, process)
+    assert world.tenant.password_changes == 1
+    await process.close()
+
+
+async def nobody_listens(steps: tuple[Step, ...]) -> None:
+    """Opens a session without a story."""
+
+
+# --- several at once --------------------------------------------------------------------------------------------------
+
+
+async def test_what_somebody_else_did_since_is_not_taken_for_ones_own() -> None:
+    world = RESET.world()
+    world.faults = {await number_of_sending(RESET): Fault.LOST_BEFORE}
+    process = await until_it_rests(world)
+    assert rests_in(world, RequestState.UNKNOWN)
+    world.requests["r2"] = agreed(
+        "reset-password", id="r2", operator_id=ANA.id, slack=ANA.slack, created_at=world.time.now(), repeat_of="r1"
+    )
+    await process.advance("r2")
+    secret = process.reveals.take("r2")
+    assert secret is not None
+    assert secret.reveal() == world.tenant.password
+
+    await ten_minutes_later(world, process)
+    first = world.requests["r1"]
+    assert first.state is RequestState.FAILED
+    assert first.sentence == (
+        "Ana Ruiz asked to reset the password of Adele Vance again at 09:01, and that counts. Whether this one was "
+        "done before cannot be told any more."
+    )
+    assert "reveal" not in first.answer
+    assert not process.reveals.holds("r1")
+    await process.close()
+
+
+async def test_two_writes_on_one_target_run_one_after_the_other_and_the_second_sees_what_the_first_did() -> None:
+    world = ADD.world()
+    world.requests["r2"] = agreed(
+        "remove-from-group", id="r2", inputs={"group": SALES_ID}, state=RequestState.RECEIVED, typed=ADELE_ID
+    )
+    process = Process(world)
+    await process.session.start()
+    await asyncio.gather(process.advance("r1"), process.advance("r2"))
+
+    assert [request.state for request in world.requests.values()] == [RequestState.DONE, RequestState.DONE]
+    assert [request.sentence for request in world.requests.values()] == [
+        "Adele Vance was added to the group",
+        "Adele Vance was removed from the group",
+    ]
+    assert not world.tenant.member
+    await process.close()
+
+
+async def test_the_same_again_within_a_quarter_of_an_hour_is_asked_about() -> None:
+    world = BLOCK.world()
+    process = await until_it_rests(world)
+    world.tenant.enabled = True
+    world.time.advance(120)
+    world.requests["r2"] = agreed("block-sign-in", id="r2", slack=ANA.slack, operator_id=ANA.id)
+    await process.advance("r2")
+
+    assert world.requests["r2"].state is RequestState.AWAITING_CONFIRMATION
+    assert world.requests["r2"].sentence == (
+        "Olive Hart already asked to block the sign-in of Adele Vance 2 minutes ago. Nothing was done yet."
+    )
+    assert len(world.tenant.applied) == 1
+    await process.close()
+
+
+async def test_what_failed_is_nothing_to_ask_about_when_it_is_tried_again() -> None:
+    world = BLOCK.world()
+    world.faults = {await number_of_sending(BLOCK): Fault.REFUSED}
+    process = await until_it_rests(world)
+    assert rests_in(world, RequestState.FAILED)
+    world.requests["r2"] = agreed("block-sign-in", id="r2")
+    await process.advance("r2")
+
+    assert world.requests["r2"].state is RequestState.DONE
+    await process.close()
+
+
+async def test_an_action_that_must_be_confirmed_never_runs_by_itself_when_its_form_is_not_known() -> None:
+    """A crash between opening a form and noting its id leaves such a request."""
+    world = RESET.world()
+    world.requests["r1"] = replace(world.request, state=RequestState.RECEIVED, target=None)
+    process = await until_it_rests(world)
+
+    assert rests_in(world, RequestState.AWAITING_CONFIRMATION)
+    assert not world.tenant.applied
+    assert [(message.view, message.audience) for message in world.said] == [("continue", Audience.REQUESTER)]
+    await process.close()

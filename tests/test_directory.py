@@ -20,6 +20,7 @@ from bot.directory import (
     find_people,
     means_exactly,
     quoted,
+    read_exactly,
     read_licenses,
     read_person,
     search_groups,
@@ -179,6 +180,25 @@ async def test_a_person_is_read_with_everything_a_form_shows() -> None:
     assert (person.enabled, person.synced, person.guest) == (True, False, False)
     assert person.licenses == (E3_ID,)
     assert not person.guarded
+
+
+@pytest.mark.parametrize("guard", [False, True])
+async def test_read_by_sign_in_name_the_account_itself_is_asked_for_once(guard: bool) -> None:
+    tenant = contoso()
+
+    person = await read_exactly(tenant, " adele@contoso.com", guard=guard)
+
+    assert person == await read_person(contoso(), ADELE_ID, guard=guard)
+    accounts = [path for path, query, _ in tenant.asked if path.startswith("users/") and "$expand" in query]
+    assert accounts == ["users/adele@contoso.com"]
+
+
+@pytest.mark.parametrize("typed", ["", "Adele Vance", "nobody@contoso.com"])
+async def test_whoever_is_not_named_exactly_is_not_read(typed: str) -> None:
+    tenant = contoso()
+    tenant.answers["users/nobody@contoso.com"] = NOBODY
+
+    assert await read_exactly(tenant, typed, guard=True) is None
 
 
 async def test_attributes_that_were_read_and_are_empty_differ_from_those_that_were_not() -> None:

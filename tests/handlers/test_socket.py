@@ -72,6 +72,7 @@ async def test_a_connection_that_does_not_come_back_by_itself_is_replaced(stage:
     sockets = _sockets(stage, clock, asyncio.Event())
     await sockets.start()
     await stage.people.connected(4)
+    await sockets._connections[0]._connecting
     dead = sockets._connections[0].client
     dead.auto_reconnect_enabled = dead.default_auto_reconnect_enabled = False
     await dead.disconnect()  # type: ignore[no-untyped-call]  # the SDK left it untyped

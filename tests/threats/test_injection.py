@@ -19,7 +19,7 @@ from bot.microsoft.protocol import Base
 from sandbox.faults import Answer, Rule, Service
 from sandbox.graph.server import GraphRequest
 from tests.stage import HELPDESK, Stage
-from tests.threats.effects import nothing_done
+from tests.threats.effects import nothing_done, settled
 from tests.threats.knocking import a_command
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -103,16 +103,15 @@ async def last_said(stage: Stage, person: str, typed: str) -> str:
     said, forms = len(slack.ephemerals(person)), len(slack.modals(person))
     await slack.command(person, HELPDESK, typed)
 
-    def found() -> str | None:
+    def found() -> str:
         if slack.ephemerals(person)[said:]:
             return slack.ephemerals(person)[-1].visible_text
         form = slack.modals(person)[forms:]
-        return form[-1].visible_text if form and "Looking up" not in form[-1].visible_text else None
+        return form[-1].visible_text if form and "Looking up" not in form[-1].visible_text else ""
 
     text = await stage.until(found)
     while slack.modals(person):
         await slack.close(person)
-    assert text is not None
     return text
 
 
@@ -132,15 +131,11 @@ async def test_a_target_reaches_graph_only_as_data(shared: Stage, typed: str, ta
 @pytest.mark.parametrize("group", TARGETS.values(), ids=TARGETS.keys())
 async def test_a_group_that_was_typed_reaches_graph_only_as_data(shared: Stage, group: str) -> None:
     """S14, S15: the same for an input."""
-    asked, cards = len(shared.world.graph.requests), len(shared.world.slack.messages(HELPDESK))
-    told = len(shared.world.slack.ephemerals("ana"))
-    quoted = group.replace('"', "”")
+    asked, quoted = len(shared.world.graph.requests), group.replace('"', "”")
     async with nothing_done(shared):
         typed = f'/m365 add-to-group lee@contoso.com --group "{quoted}" --reason x'
         await shared.world.slack.command("ana", HELPDESK, typed)
-        await shared.until(
-            lambda: shared.world.slack.ephemerals("ana")[told:] or shared.world.slack.messages(HELPDESK)[cards:]
-        )
+        await settled(shared.bot)
 
     only_data(shared.world.graph.requests[asked:])
 

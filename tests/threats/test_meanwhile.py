@@ -37,7 +37,7 @@ def put_into_a_restricted_unit(directory: Directory) -> None:
     )
 
 
-PROMOTIONS = {
+PROMOTIONS: dict[Callable[[Directory], None], str] = {
     made_administrator: "is an administrator (Global Administrator)",
     made_eligible: "is an administrator (Helpdesk Administrator)",
     put_into_a_role_group: "is an administrator (Privileged Role Administrator)",

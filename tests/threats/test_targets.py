@@ -12,7 +12,7 @@ from bot.model import RequestState
 from sandbox.directory import SERVICE_ACCOUNT, Directory
 from sandbox.faults import Answer, Rule
 from tests.stage import HELPDESK, Stage
-from tests.threats.effects import nothing_done, records, requests_of
+from tests.threats.effects import nothing_done, records, requests_of, settled
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -80,9 +80,9 @@ async def test_a_protected_account_is_refused_in_the_form_of_a_reset(shared: Sta
     assert "[Reset the password" not in text
 
 
-def _said_in_form(stage: Stage, person: str, words: str) -> str | None:
+def _said_in_form(stage: Stage, person: str, words: str) -> str:
     modal = stage.world.slack.modal(person)
-    return modal.visible_text if modal and words in modal.visible_text else None
+    return modal.visible_text if modal and words in modal.visible_text else ""
 
 
 @pytest.mark.parametrize("upn", ["gary@contoso.com", "chloe@contoso.com", "rita@contoso.com"])
@@ -114,9 +114,9 @@ async def test_an_alias_leads_to_the_account_behind_it_and_no_further(shared: St
     assert "Gary Admin is an administrator" in answer
 
 
-def _said(stage: Stage, person: str, words: str) -> str | None:
+def _said(stage: Stage, person: str, words: str) -> str:
     text = stage.world.slack.ephemerals(person)[-1].visible_text
-    return text if words in text else None
+    return text if words in text else ""
 
 
 @contextmanager
@@ -258,13 +258,10 @@ async def test_a_group_that_protects_is_not_emptied_through_the_bot(shared: Stag
 
 
 async def _changes_group(stage: Stage, what: str, refusal: str) -> None:
-    """Ana asks for it, and is told *refusal* in private or on a card."""
-    slack = stage.world.slack
-    private, public = len(slack.ephemerals("ana")), len(slack.messages(HELPDESK))
-    await slack.command("ana", HELPDESK, f'/m365 {what} --reason "test"')
+    """Ana asks for it, and the request ends with *refusal*."""
+    await stage.world.slack.command("ana", HELPDESK, f'/m365 {what} --reason "test"')
+    await settled(stage.bot)
+    request = (await requests_of(stage, "ana", 1))[0]
 
-    def told() -> bool:
-        said = [*slack.ephemerals("ana")[private:], *slack.messages(HELPDESK)[public:]]
-        return any(refusal in message.visible_text for message in said)
-
-    await stage.until(told)
+    assert request.state in {RequestState.REFUSED, RequestState.FAILED}
+    assert refusal in request.sentence

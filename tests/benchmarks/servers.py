@@ -1,0 +1,125 @@
+"""What is measured, each in a process of its own: `python -m tests.benchmarks.servers bolt|door|bot [FOLDER]`."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+from slack_bolt.async_app import AsyncAck, AsyncApp
+from slack_bolt.authorization import AuthorizeResult
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bot.clock import SystemClock
+from bot.config import read_config
+from bot.model import Secret
+from bot.wiring import latchkey
+from handlers.front_door import FrontDoor
+from handlers.slack import Installed
+from storage.database import Database
+from storage.inbox import Inbox
+from tests.benchmarks.processes import answer_questions
+
+SIGNING_SECRET: Final = "a signing secret that only benchmarks ever use"
+INSTALLED: Final = Installed("T0CONTOSO", "A0LATCHKEY", "U0BOT")
+PATH: Final = "/slack/events"
+
+TICK: Final = 0.001
+"""Seconds between two looks at how late the event loop is."""
+
+
+def _app(**more: Any) -> AsyncApp:
+    """An app that hears the command and does nothing."""
+
+    async def authorize() -> AuthorizeResult:
+        return AuthorizeResult(enterprise_id=None, team_id=INSTALLED.team, bot_user_id=INSTALLED.bot_user)
+
+    app = AsyncApp(client=AsyncWebClient(), authorize=authorize, process_before_response=True, **more)
+
+    async def hear(ack: AsyncAck) -> None:
+        await ack()
+
+    app.command("/m365")(hear)
+    return app
+
+
+async def bolt() -> None:
+    """Bare Bolt over signed HTTP: nothing is remembered, nothing else is checked."""
+    async with _served(_app(signing_secret=SIGNING_SECRET).web_app(PATH, 0)) as port:
+        await answer_questions(port, cpu=_cpu)
+
+
+async def door(folder: Path) -> None:
+    """Our front door before the same app: each command is durably in the inbox before it is acknowledged."""
+    clock = SystemClock()
+    app = _app(request_verification_enabled=False, ssl_check_enabled=False, url_verification_enabled=False)
+    async with Database(folder / "data" / "door.db", tenant="t", clock=clock) as db:
+        front_door = FrontDoor(
+            dispatch=app.async_dispatch,
+            inbox=Inbox(db),
+            installed=INSTALLED,
+            clock=clock,
+            signing_secret=Secret(SIGNING_SECRET),
+        )
+        application = web.Application()
+        application.add_routes(front_door.routes(PATH))
+        async with _served(application) as port:
+            await answer_questions(port, cpu=_cpu)
+        await front_door.close()
+
+
+async def bot() -> None:
+    """The whole bot, with somebody who looks how late its event loop is."""
+    lateness: list[float] = []
+
+    async def sample() -> None:
+        while True:
+            due = time.perf_counter() + TICK
+            await asyncio.sleep(TICK)
+            lateness.append(time.perf_counter() - due)
+
+    async def late() -> dict[str, float]:
+        """Seconds: the longest and the 99th percentile since the last time, and how often it was looked."""
+        seen = sorted(lateness)
+        lateness.clear()
+        return {"longest": seen[-1], "p99": seen[int(len(seen) * 0.99)], "looks": len(seen)}
+
+    config = read_config()
+    async with latchkey(config):
+        sampling = asyncio.create_task(sample())
+        try:
+            await answer_questions(config.http_port, cpu=_cpu, late=late)
+        finally:
+            sampling.cancel()
+
+
+async def _cpu() -> float:
+    """Seconds of CPU this process has used, all its threads."""
+    return time.process_time()
+
+
+@asynccontextmanager
+async def _served(application: web.Application) -> AsyncIterator[int]:
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["bolt"]:
+            asyncio.run(bolt())
+        case ["door", folder]:
+            asyncio.run(door(Path(folder)))
+        case ["bot"]:
+            asyncio.run(bot())
