@@ -8,11 +8,12 @@ import json
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 import aiohttp
 from aiohttp import web
@@ -61,6 +62,9 @@ from storage.settings import Settings
 from storage.vault import KeyVault
 
 log = logging.getLogger(__name__)
+
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread may keep the interpreter while another one wants it."""
 
 
 @dataclass(frozen=True)
@@ -320,6 +324,9 @@ async def run(config: Config) -> int:
     """Run until told to stop (0), or until Slack has been out of reach for so long that a new start is better (1)."""
     set_up_logging(config.log_level)
     quiet_sdk_loggers()
+    # The event loop gives the interpreter up at each send and read. While a thread computes (MSAL signs in, a trail is
+    # verified) it would get it back after 5 ms each time, and acknowledgements would add those up.
+    sys.setswitchinterval(SWITCH_SECONDS)
     told_to_stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -42,8 +42,9 @@ OLDEST: Final = 300
 IN_TIME: Final = timedelta(seconds=10)
 """How long a request may take to arrive. Slack's come in one piece; a stranger may dribble."""
 
-AT_ONCE: Final = 100
-"""Deliveries in Bolt at the same time; more wait their turn, safe in the inbox."""
+AT_ONCE: Final = 32
+"""Deliveries in Bolt at the same time; more wait their turn, safe in the inbox. They mostly compute, so that more at
+once would only keep the next acknowledgement waiting."""
 
 _MOST_FIELDS: Final = 200
 _TIMESTAMP: Final = re.compile(r"\d{1,12}", re.ASCII)

@@ -18,6 +18,8 @@ PAYLOAD_KEPT: Final = timedelta(minutes=30)
 KEY_KEPT: Final = timedelta(hours=24)
 """How long a delivery is recognised when it comes again."""
 
+_IS_OPEN: Final = "SELECT 1 FROM inbox WHERE tenant = ? AND key = ? AND done_at IS NULL"
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -72,7 +74,9 @@ class Inbox:
 
     async def done(self, key: str) -> None:
         """Forget the payload. Saying so twice, or of an unknown key, changes nothing."""
-        await self._db.write(lambda connection: self.mark_done(connection, key))
+        # Most deliveries are done by now, in the transaction that wrote their request: no commit for those.
+        if self._db.read_now(_IS_OPEN, (self._db.tenant, key)):
+            await self._db.write(lambda connection: self.mark_done(connection, key))
 
     def mark_done(self, connection: sqlite3.Connection, key: str) -> bool:
         """The same inside the transaction under way; False if the delivery was done before."""

@@ -219,7 +219,8 @@ function select(part, block, surface, all = optionsOf(part), several = false) {
   const groups = part.option_groups?.map((group) => h("optgroup", {label: group.label.text}, group.options.map(choice)));
   const control = h(
     "select",
-    {"data-field": true, multiple: several, "aria-label": part.placeholder?.text, onchange: () => tell(control, block, part, surface, read())},
+    // In a form the field's label names it, which an aria-label would hide.
+    {"data-field": true, multiple: several, "aria-label": block.type === "input" ? null : part.placeholder?.text, onchange: () => tell(control, block, part, surface, read())},
     !several && h("option", {value: "", disabled: true, hidden: true, selected: chosen.size === 0}, part.placeholder?.text ?? "Choose…"),
     groups ?? all.map(choice),
   );

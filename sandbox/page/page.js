@@ -105,13 +105,13 @@ function go(where, thread = null) {
   if (where === "home") act(null, "/api/home", {});
   draw();
   $("place-name").focus({preventScroll: true});
-  $("stream").scrollTop = $("stream").scrollHeight;
+  toEnd($("stream"));
 }
 
 function openThread(ts) {
   look.thread = ts;
   draw();
-  $("replies").scrollTop = $("replies").scrollHeight;
+  toEnd($("replies"));
   $("thread").querySelector("h2").focus({preventScroll: true});
 }
 
@@ -205,12 +205,22 @@ function drawThread() {
 /** Draw messages and stay at the end if one was there. A different `subject` starts at the end, and is not read aloud. */
 function drawStream(stream, items, subject) {
   const moved = stream.dataset.subject !== subject;
-  const atEnd = moved || stream.scrollHeight - stream.scrollTop - stream.clientHeight < 80;
+  const atEnd = moved || isAtEnd(stream);
   stream.setAttribute("aria-live", moved ? "off" : "polite");
   stream.dataset.subject = subject;
   if (moved) stream.replaceChildren();
   reconcile(stream, items);
-  if (atEnd) stream.scrollTop = stream.scrollHeight;
+  if (atEnd) toEnd(stream);
+}
+
+const isAtEnd = (stream) => stream.scrollHeight - stream.scrollTop - stream.clientHeight < 80;
+const toEnd = (stream) => (stream.scrollTop = stream.scrollHeight);
+
+/** Whoever reads the newest message goes on reading it when the room for it changes: a thread or the panel opens. */
+function keepEnd(stream) {
+  let atEnd = true;
+  stream.addEventListener("scroll", () => (atEnd = isAtEnd(stream)));
+  new ResizeObserver(() => atEnd && toEnd(stream)).observe(stream);
 }
 
 function context(channel) {
@@ -238,12 +248,18 @@ function drawHome() {
 
 // Starting.
 
+keepEnd($("stream"));
+keepEnd($("replies"));
+
 const modal = new ModalDialog({
   submit: (control, view, filled) => act(control, "/api/submit", {where: {view: view.id}, filled}),
   close: () => act(null, "/api/close", {}),
 });
 
-const composer = new Composer($("composer"), (text) => act($("composer").querySelector("button"), "/api/say", {channel: look.place, text}));
+const composer = new Composer($("composer"), (text) => {
+  toEnd($("stream")); // the answer comes there
+  return act($("composer").querySelector("button"), "/api/say", {channel: look.place, text});
+});
 
 const world = new WorldPanel($("world"), {
   do: (control, path, body) => act(control, path, body),
@@ -274,14 +290,14 @@ document.addEventListener("keydown", (event) => {
 async function next(person, version) {
   try {
     const fresh = await get("/api/snapshot", {person, after: version}, listening.signal);
-    document.body.classList.remove("offline");
+    $("offline").textContent = "";
     return fresh;
   } catch (error) {
     if (error.name === "AbortError") return null;
     if (error instanceof Refused) {
       toast(error.message);
       if (!snapshot) look.person = "olive"; // the address named somebody who is not here
-    } else document.body.classList.add("offline");
+    } else $("offline").textContent = "The sandbox does not answer. This page goes on when it is back.";
     await new Promise((resume) => setTimeout(resume, 2000));
     return null;
   }

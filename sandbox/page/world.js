@@ -142,7 +142,8 @@ export class WorldPanel {
     fill(
       this.#find("world-state"),
       h(`span.dot.${connected ? "good" : "bad"}`, {"aria-hidden": "true"}),
-      `${bot} · ${formatDate(now, "{time}", now)}${ahead} · ${active ? `${active} ${active === 1 ? "fault" : "faults"}` : "nothing broken"}`,
+      h(`span.world-bot${connected ? ".fine" : ""}`, {}, `${bot} · `),
+      `${formatDate(now, "{time}", now)}${ahead} · ${active ? `${active} ${active === 1 ? "fault" : "faults"}` : "nothing broken"}`,
     );
   }
 

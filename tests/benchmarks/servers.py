@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
+import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bot.clock import SystemClock
 from bot.config import read_config
 from bot.model import Secret
-from bot.wiring import latchkey
+from bot.wiring import run
 from handlers.front_door import FrontDoor
 from handlers.slack import Installed
 from storage.database import Database
@@ -91,12 +92,26 @@ async def bot() -> None:
         return {"longest": seen[-1], "p99": seen[int(len(seen) * 0.99)], "looks": len(seen)}
 
     config = read_config()
-    async with latchkey(config):
-        sampling = asyncio.create_task(sample())
+    running = asyncio.create_task(run(config))
+    sampling = asyncio.create_task(sample())
+    await _listening(config.http_port or 0)
+    try:
+        await answer_questions(config.http_port, cpu=_cpu, late=late)
+    finally:
+        sampling.cancel()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
+
+
+async def _listening(port: int) -> None:
+    while True:
         try:
-            await answer_questions(config.http_port, cpu=_cpu, late=late)
-        finally:
-            sampling.cancel()
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
 
 
 async def _cpu() -> float:

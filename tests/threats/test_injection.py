@@ -21,6 +21,7 @@ from sandbox.graph.server import GraphRequest
 from tests.stage import HELPDESK, Stage
 from tests.threats.effects import nothing_done, settled
 from tests.threats.knocking import a_command
+from tests.threats.talking import last_said
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -95,24 +96,6 @@ def only_data(requests: list[GraphRequest]) -> None:
 async def session_on(shared: Stage) -> None:
     shared.world.graph.index_lag = 0.0
     await shared.ask("olive", "/m365 show-user adele@contoso.com")
-
-
-async def last_said(stage: Stage, person: str, typed: str) -> str:
-    """What *person* is told, in private or in a form, because they typed this."""
-    slack = stage.world.slack
-    said, forms = len(slack.ephemerals(person)), len(slack.modals(person))
-    await slack.command(person, HELPDESK, typed)
-
-    def found() -> str:
-        if slack.ephemerals(person)[said:]:
-            return slack.ephemerals(person)[-1].visible_text
-        form = slack.modals(person)[forms:]
-        return form[-1].visible_text if form and "Looking up" not in form[-1].visible_text else ""
-
-    text = await stage.until(found)
-    while slack.modals(person):
-        await slack.close(person)
-    return text
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())

@@ -1,0 +1,179 @@
+"""A world and a bot in a process of its own that can be killed, and how its people go on afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bot.config import read_config
+from bot.model import RequestState
+from bot.road import Point
+from sandbox.bot_process import BotProcess
+from sandbox.graph import GraphRequest
+from sandbox.slack import Message
+from sandbox.slack.controls import controls
+from sandbox.slack.model import View
+from sandbox.world import World
+from tests.stage import HELPDESK, environment, set_up
+
+T = TypeVar("T")
+
+PATIENCE = 20.0
+"""Real seconds after which something that did not come true will not."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A request as the database has it."""
+
+    id: str
+    state: RequestState
+    due_at: str | None
+    details: dict[str, Any]
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        return dict(self.details["answer"])
+
+
+class Scene:
+    """One world, its bot's database, and the bot while it lives."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._bot: BotProcess | None = None
+
+    @property
+    def bot(self) -> BotProcess:
+        assert self._bot is not None
+        return self._bot
+
+    # --- lives and deaths ---------------------------------------------------------------------------------------------
+
+    async def start(self, *, kill_at: Point | None = None) -> None:
+        """Start the bot and wait until Slack can deliver; with *kill_at* it will kill itself when it passes there."""
+        further = {"LATCHKEY_SANDBOX_KILL_AT": kill_at.name} if kill_at else {}
+        self._bot = BotProcess({**self.world.environment(), **further}, self.world.state)
+        self.world.adopt(self._bot)
+        await self.world.start_bot()
+
+    async def stop(self) -> None:
+        """Ask the bot to end."""
+        if self._bot is not None:
+            await self._bot.stop()
+
+    async def death(self) -> None:
+        """Wait until the bot has killed itself."""
+        await self.until(lambda: self.bot.state == "died")
+        assert self.bot.exit_code == -9, self.bot.log()[-3000:]
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    async def until(self, look: Callable[[], T], timeout: float = PATIENCE) -> T:
+        """What *look* gives once that is something; asked again after each change in the world, and now and then."""
+        deadline = time.monotonic() + timeout
+        while True:
+            change = self.world.changes.next()
+            with suppress(LookupError):
+                if found := look():
+                    return found
+            assert time.monotonic() < deadline, f"{self.world.slack.picture()}\n{self.bot.log()[-3000:]}"
+            with suppress(TimeoutError):  # the database tells nobody of its changes
+                await asyncio.wait_for(change.wait(), 0.05)
+
+    def rows(self) -> list[Row]:
+        """All requests, oldest first."""
+        with closing(sqlite3.connect(f"file:{self.world.database}?mode=ro", uri=True)) as connection:
+            found = connection.execute("SELECT id, state, due_at, details FROM requests ORDER BY created_at, rowid")
+            return [Row(id_, RequestState(state), due, json.loads(details)) for id_, state, due, details in found]
+
+    def audited(self, kind: str) -> list[dict[str, Any]]:
+        """The bodies of all audit rows of one kind, oldest first."""
+        with closing(sqlite3.connect(f"file:{self.world.database}?mode=ro", uri=True)) as connection:
+            found = connection.execute("SELECT body FROM audit WHERE kind = ? ORDER BY seq", (kind,))
+            return [json.loads(body) for (body,) in found]
+
+    def story(self, *, channel: str = HELPDESK) -> str:
+        """All that stands in a channel, threads included."""
+        slack = self.world.slack
+        messages = [each for top in slack.messages(channel) for each in (top, *slack.thread(top))]
+        return "\n".join(message.visible_text for message in messages)
+
+    def graph_requests(self, since: int = 0) -> list[GraphRequest]:
+        return self.world.graph.requests[since:]
+
+    # --- going on -----------------------------------------------------------------------------------------------------
+
+    async def end_of(self, number: int = -1) -> Row:
+        """Let the world's time pass until a request has ended, and return it."""
+        deadline = time.monotonic() + PATIENCE
+        await self.until(self.rows)
+        while not (row := self.rows()[number]).state.final:
+            assert time.monotonic() < deadline, f"{row}\n{self.world.slack.picture()}\n{self.bot.log()[-3000:]}"
+            if row.state is RequestState.UNKNOWN:  # it waits for the second look
+                self.world.clock.advance(601)
+            if not await self._changes(row) and row.state is RequestState.RUNNING:  # it reads back, for a minute
+                self.world.clock.advance(15)
+        return row
+
+    async def _changes(self, row: Row) -> bool:
+        """Whether the row changes within a moment."""
+        try:
+            return await self.until(lambda: row not in self.rows(), 0.5)
+        except AssertionError:
+            return False
+
+    async def press(self, person: str, label: str) -> None:
+        """Press a button wherever *person* sees it first: in a form, in private, in the channel or its threads."""
+        where = await self.until(lambda: self._with_button(person, label))
+        assert where is not None
+        await self.world.slack.click(person, where, label)
+
+    def _with_button(self, person: str, label: str) -> Message | View | None:
+        slack = self.world.slack
+        places: list[Message | View] = [*reversed(slack.modals(person)), *reversed(slack.ephemerals(person))]
+        for place in (*places, *self._messages()):
+            if any(label in control.names for control in controls(place.blocks)):
+                return place
+        return None
+
+    def _messages(self) -> list[Message]:
+        slack = self.world.slack
+        stories = [[top, *slack.thread(top)] for top in reversed(slack.messages(HELPDESK))]
+        return [message for story in stories for message in story]
+
+    async def form_filled(self, person: str, button: str) -> None:
+        """Wait until the form shows *button*; where it could not be opened in time, by way of *Continue*."""
+        slack = self.world.slack
+
+        def there() -> str:
+            views = slack.modals(person)
+            if views and f"[{button}]" in views[-1].visible_text:
+                return "form"
+            return "continue" if not views and self._with_button(person, "Continue") else ""
+
+        if not slack.modals(person):
+            self.world.clock.advance(6)  # *Continue* waits some seconds for a form that may still open
+        if await self.until(there) == "continue":
+            await self.press(person, "Continue")
+            await self.until(lambda: there() == "form")
+
+
+@asynccontextmanager
+async def open_scene(folder: Path) -> AsyncIterator[Scene]:
+    """A new world in which the bot is set up, and does not run yet."""
+    async with World(state=folder) as world:
+        with environment(world.environment()):
+            await set_up(read_config(), world)
+        scene = Scene(world)
+        try:
+            yield scene
+        finally:
+            await scene.stop()
