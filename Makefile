@@ -14,7 +14,7 @@ test: $(READY)  ## Everything: all tests, then lint and types
 	$(MAKE) --no-print-directory check
 
 quick: $(READY)  ## The tests that take no time
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -n auto -m "not slow" $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any, Final, NoReturn
 
+from bot import story
 from bot.errors import BadInput, GraphAnswer, GraphProblem, GraphRefused, LatchkeyError, OutcomeUnknown, StorageProblem
 from bot.journey import Journey
 from bot.model import Call, Plan, ReadBack, Repeat, RequestState, Secret, StepStatus, Target
@@ -35,6 +36,7 @@ _NO_ANSWER: Final = "This was sent to Microsoft, but no clear answer came back"
 _ON_ITS_WAY: Final = "The bot was restarted while this was on its way to Microsoft"
 _NOT_WRITTEN: Final = "Latchkey could not write down what came of this."
 _PARTLY: Final = "Not all of this was done. Look at the account before you try again."
+_SEEN: Final = frozenset({"showing", "revealed"})
 _TOO_LATE: Final = "nobody looked at it in time"
 _RESTARTED: Final = "the bot was restarted before anybody saw it"
 _NOT_HEARD: Final = "Microsoft's answer, in which it stood, did not arrive"
@@ -242,7 +244,7 @@ class CarryingOut:
             self._means.reveals.keep(
                 request.id, secret, until=now + REVEAL_FOR + (SECOND_LOOK if unconfirmed else timedelta())
             )
-        if accepted and _makes_a_secret(self._planned()[0]) and answer.get("reveal") != "revealed":
+        if accepted and _makes_a_secret(self._planned()[0]) and answer.get("reveal") not in _SEEN:
             if not self._means.reveals.holds(request.id):
                 await self._nobody_saw_it(*self._why_gone())
             answer["reveal"] = "waiting"
@@ -260,10 +262,7 @@ class CarryingOut:
     async def _nobody_saw_it(self, how: str, why: str) -> NoReturn:
         self._means.reveals.take(self._journey.request.id)
         _, target = self._planned()
-        sentence = (
-            f"{self._journey.done_words}, but {why}. It cannot be shown any more, so {target.name} cannot sign in "
-            "with it."
-        )
+        sentence = story.unseen(self._journey.done_words, why, target.name)
         await self._journey.rest(RequestState.DONE, sentence, answer=self._answer(reveal=how))
 
     # --- looking -----------------------------------------------------------------------------------------------------

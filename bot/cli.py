@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -113,9 +114,14 @@ def _a_moment(text: str) -> datetime:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    # What is imported stays. Looking for garbage in it takes a tenth of the start now, and later, whenever all of it is
+    # looked through, more time than the event loop should ever be held.
+    gc.disable()
     from bot.config import read_config
     from bot.wiring import run
 
+    gc.freeze()
+    gc.enable()
     return asyncio.run(run(read_config()))
 
 
@@ -195,8 +201,8 @@ def _administer(work: Callable[[Administration[Any]], Awaitable[str]]) -> int:
 
 
 def _audit(arguments: argparse.Namespace) -> int:
+    from bot.audit_commands import export_audit, verify_audit
     from bot.config import read_config
-    from bot.wiring import export_audit, verify_audit
 
     if arguments.what == "export":
         return asyncio.run(export_audit(read_config(), sys.stdout))

@@ -117,6 +117,11 @@ class Config(BaseSettings):
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.time_zone)
 
+    @property
+    def head_file(self) -> Path | None:
+        """Where the audit trail's last head is kept: beside the key, which is elsewhere than the database."""
+        return self.audit_key_file.with_suffix(".head") if self.audit_key_file else None
+
     def secret(self, name: str) -> Secret:
         """A secret setting as our own `Secret`."""
         value: SecretStr = getattr(self, name)

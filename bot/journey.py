@@ -72,6 +72,11 @@ class Journey:
         return self.request.form is not None and self.request.started_at is None
 
     @property
+    def has_a_secret_to_show(self) -> bool:
+        """Whether a secret waits to be seen, or is being shown."""
+        return self.request.answer.get("reveal") in {"waiting", "showing"}
+
+    @property
     def done_words(self) -> str:
         return self.action.done.format(target=self.request.target.name if self.request.target else "")
 
@@ -145,6 +150,9 @@ class Journey:
         now = self.means.clock.now()
         if state.final or state is RequestState.UNKNOWN:
             changes = {"finished_at": now, "due_at": None, **changes}
+            if state.final and story.has_closed(self.request) and story.EARLIER not in self.request.answer:
+                earlier = [self.request.state.value, self.request.sentence]
+                changes["answer"] = {**changes.get("answer", self.request.answer), story.EARLIER: earlier}
         if wait is not None:
             changes["due_at"] = now + wait
         if state is not RequestState.UNKNOWN:  # then its last step is not over

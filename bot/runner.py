@@ -98,7 +98,7 @@ class _Walk:
                 await self._carrying_out.look_again()
             case RequestState.AWAITING_CONFIRMATION if self._journey.is_due:
                 await self._journey.rest(RequestState.EXPIRED, "Nobody confirmed this in time, so nothing was done.")
-            case RequestState.DONE | RequestState.UNKNOWN if self._journey.request.answer.get("reveal") == "waiting":
+            case RequestState.DONE | RequestState.UNKNOWN if self._journey.has_a_secret_to_show:
                 await self._carrying_out.see_to_the_reveal()
             case state:
                 log.info("nothing to do", extra={"request": self._journey.request.id, "state": state.value})

@@ -241,12 +241,14 @@ class ManagementSession:
         """
         if self._forbidden is not None:
             raise StorageProblem(self._forbidden)
+        settings = await self._settings.current()
+        if self._acting is not None and not _is_to_act(self._acting, settings):
+            # Somebody decided so elsewhere, from a shell say: no session outlives that.
+            await self._finish("Another account was chosen to act.", by=None)
         if self._acting is None and self._opening is None:
-            settings = await self._settings.current()
             if not (settings.auto_enable or may_open):
                 raise SessionOff("The management session is off. Open it to go on.")
-            if self._acting is None and self._opening is None:  # nobody else began it while we read the settings
-                self._opening = _Opening(lambda opening: self._open(opening, settings, opened_for))
+            self._opening = _Opening(lambda opening: self._open(opening, settings, opened_for))
         if self._opening is not None:
             return await self._opening.follow(tell)
         self._touch()
@@ -377,6 +379,15 @@ def _identity_to_use(settings: TenantSettings) -> Identity:
     if settings.mode is not Mode.ADVANCED or settings.identity_kind is None or not settings.identity_id:
         raise NotPossible("Latchkey is not set up yet: it has no account to act with. A tenant admin can set it up.")
     return Identity(settings.identity_kind, settings.identity_id, settings.identity_name or "")
+
+
+def _is_to_act(acting: Acting, settings: TenantSettings) -> bool:
+    """Whether the settings still name the identity and the mode that the session was opened with."""
+    return (acting.session.mode, acting.identity.kind, acting.identity.id) == (
+        settings.mode,
+        settings.identity_kind,
+        settings.identity_id,
+    )
 
 
 def _record(kind: str, session: Session, facts: Mapping[str, JSON], by: str | None = None) -> AuditRecord:

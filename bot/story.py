@@ -11,6 +11,10 @@ from bot.ports import Audience, Message
 AT_ONCE: Final = timedelta(seconds=3)
 """A request that ends sooner than this is one message, already final; a longer one gets a bar and its thread."""
 
+EARLIER: Final = "earlier"
+"""Where a request's answer keeps [state, sentence] of the line that had ended its thread, once there are news: that
+line stays as it was, and the news are a line of their own, because an edited one notifies nobody."""
+
 WORTH_A_MENTION: Final = timedelta(seconds=30)
 """Who waited longer than this is mentioned when it ends."""
 
@@ -35,7 +39,20 @@ def messages(request: Request, now: datetime) -> list[Message]:
         told.append(Message(f"steps:{request.id}", "steps", request.id, under=card))
     if ended and threaded and (_wants_a_reader(request) or elapsed > WORTH_A_MENTION or request.opened_session):
         told.append(Message(f"closing:{request.id}", "closing", request.id, under=card))
+        if request.answer.get(EARLIER):
+            told.append(Message(f"news:{request.id}", "news", request.id, under=card))
     return told
+
+
+def has_closed(request: Request) -> bool:
+    """Whether a line that ends its thread stands in Slack, or is on its way there."""
+    ended = request.finished_at or request.created_at
+    return any(message.view == "closing" for message in messages(request, ended))
+
+
+def unseen(done: str, why: str, whom: str) -> str:
+    """What to say when a secret is gone that nobody has seen: *The password of Adele Vance was reset, but ...*."""
+    return f"{done}, but {why}. It cannot be shown any more, so {whom} cannot sign in with it."
 
 
 def _says_something(request: Request) -> bool:

@@ -12,13 +12,11 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from bot.administration import Administration
 from bot.clock import SystemClock
@@ -32,7 +30,7 @@ from bot.journey import Means
 from bot.logs import set_up_logging
 from bot.microsoft.bot_tokens import BotTokens
 from bot.microsoft.client import GraphClient, MicrosoftTenant
-from bot.microsoft.credentials import bot_credential
+from bot.microsoft.credentials import LateCredential, bot_credential
 from bot.microsoft.http import azure_transport, open_http
 from bot.microsoft.sdk_logs import quiet_sdk_loggers
 from bot.microsoft.signin import EntraSignIn
@@ -49,7 +47,7 @@ from handlers.room import Room, slack_room
 from handlers.slack import Slack, follow_nothing, make_client
 from handlers.socket import Sockets
 from storage import guard
-from storage.audit import AuditTrail, Head
+from storage.audit import AuditTrail
 from storage.audit_key import kept_head, key_from_file
 from storage.database import Database
 from storage.inbox import Inbox
@@ -98,12 +96,14 @@ async def microsoft(config: Config, clock: SystemClock) -> AsyncIterator[Microso
     config.need("tenant_id", "vault_url")
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(open_http(config.extra_ca_file))
-        credential = bot_credential(config.bot_identity.value, authority_host=config.authority_host, http=http)
+        credential = LateCredential(
+            lambda: bot_credential(config.bot_identity.value, authority_host=config.authority_host, http=http)
+        )
         stack.push_async_callback(credential.close)
         vault = KeyVault(
             config.vault_url,
             credential,
-            azure_transport(http),
+            lambda: azure_transport(http),
             clock,
             verify_challenge_resource=config.vault_verify_challenge,
         )
@@ -154,15 +154,10 @@ async def storage(config: Config, clock: SystemClock, key: Secret) -> AsyncItera
             outbox,
             Requests(db, trail, inbox, outbox),
         )
-        head_file = _head_file(config)
+        head_file = config.head_file
         await guard.check(db, trail, opened.operators, head_file=head_file)
         yield opened
         await guard.leave(trail, head_file=head_file)
-
-
-def _head_file(config: Config) -> Path | None:
-    """Where the trail's last head is kept: beside the key, which is elsewhere than the database."""
-    return config.audit_key_file.with_suffix(".head") if config.audit_key_file else None
 
 
 async def audit_key(config: Config, ways: Microsoft | None) -> Secret:
@@ -346,7 +341,7 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 
 async def _watch_the_night(config: Config, clock: SystemClock, session: ManagementSession, trail: AuditTrail) -> None:
-    head_file = _head_file(config)
+    head_file = config.head_file
 
     async def examine_all() -> str | None:
         expected = await asyncio.to_thread(kept_head, head_file) if head_file else None
@@ -365,6 +360,7 @@ async def _watch_the_night(config: Config, clock: SystemClock, session: Manageme
 @asynccontextmanager
 async def _served(bot: Latchkey, port: int) -> AsyncIterator[None]:
     """Serve what a supervisor asks for, and Slack's deliveries if they come over HTTP."""
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
     async def healthy(request: web.Request) -> web.Response:
         return web.Response(text="alive\n")
@@ -457,40 +453,6 @@ async def administration(config: Config) -> AsyncIterator[Administration[Author]
             own_team=own_team,
             worker_client_id=config.worker_client_id,
         )
-
-
-@asynccontextmanager
-async def _audit_trail(config: Config) -> AsyncIterator[AuditTrail]:
-    """The trail as it lies on disk, unexamined, and left as it is."""
-    set_up_logging("WARNING")
-    quiet_sdk_loggers()
-    clock = SystemClock()
-    async with AsyncExitStack() as stack:
-        ways = None if config.audit_key_file else await stack.enter_async_context(microsoft(config, clock))
-        key = await audit_key(config, ways)
-        db = await stack.enter_async_context(Database(config.database, tenant=config.tenant_id, clock=clock))
-        yield AuditTrail(db, key)
-
-
-async def verify_audit(config: Config, head: str | None, out: TextIO) -> int:
-    """Walk the whole trail and write what was found to *out*; 0 if it is sound. *head* was posted or kept elsewhere."""
-    head_file = _head_file(config)
-    expected = Head.parse(head) if head else await asyncio.to_thread(kept_head, head_file) if head_file else None
-    async with _audit_trail(config) as trail:
-        report = await trail.verify(expected_head=expected)
-    for sentence in (*report.problems, *report.notes):
-        print(sentence, file=out)
-    verdict = "sound" if report.sound else "NOT SOUND"
-    print(f"The audit trail is {verdict}: {report.rows} rows, head {report.head}.", file=out)
-    return 0 if report.sound else 1
-
-
-async def export_audit(config: Config, out: TextIO) -> int:
-    """Write the whole trail to *out* as JSON Lines."""
-    async with _audit_trail(config) as trail:
-        async for line in trail.export():
-            print(line, file=out)
-    return 0
 
 
 async def examine(config: Config, wanted_scopes: Sequence[str]) -> AsyncIterator[Line]:

@@ -68,6 +68,7 @@ def bolt_app(installed: Installed, heard_by: Listeners) -> AsyncApp:
         )
 
     app = AsyncApp(
+        name="latchkey",  # else Bolt walks the stack for one, through all source files there are
         # Without a token: listeners speak through `Slack`, and Bolt would ask auth.test at the first request.
         client=AsyncWebClient(),
         authorize=authorize,

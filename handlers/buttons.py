@@ -10,7 +10,7 @@ from bot import story
 from bot.actions import catalogue
 from bot.command import looks_exact
 from bot.errors import BadInput, LatchkeyError
-from bot.model import AuditRecord, Origin, Request, RequestState
+from bot.model import AuditRecord, Origin, Request, RequestState, Secret
 from bot.passwords import spell
 from bot.ports import Clock, Message, Requests, Reveals
 from handlers.desk import Desk
@@ -21,7 +21,7 @@ from handlers.slack import Slack, SlackProblem
 from handlers.views import answer, form, reveal
 from handlers.views.blocks import Said, View, said, section
 from handlers.views.home import EXTEND, TURN_OFF, TURN_ON
-from handlers.views.wording import Known, wish
+from handlers.views.wording import Known, whom, wish
 from handlers.wishes import Wishes, new_id
 
 log = logging.getLogger(__name__)
@@ -64,44 +64,53 @@ class Buttons:
             raise BadInput("Slack did not open a window. Nothing is lost: press the button again.") from problem
         try:
             request = await self._may_see(gesture)
-            shown = await self._take_out(request)
+            secret = await self._take_out(request)
         except LatchkeyError as error:
             await self.slack.update_view(window, reveal.told(str(error)))
             return
         try:
-            await self.slack.update_view(window, shown)
+            await self.slack.update_view(window, _spelled(request, secret))
         except SlackProblem as problem:
             log.warning("a secret was not shown", extra={"request": request.id, "problem": str(problem)})
-            await self._lost(request.id)
+            await self._lost(request.id, "Slack did not show it")
+        else:
+            await self._seen(request.id)
 
     async def _may_see(self, gesture: Gesture) -> Request:
-        """The request, marked as revealed: whoever wins this change of its row is the one who takes the secret."""
+        """The request, marked as being shown: whoever wins this change of its row is the one who takes the secret."""
         request = await self.desk.own(gesture.value, gesture)
         if request.answer.get("reveal") != "waiting":
             raise BadInput(_nothing_to_see(request))
-        revealed = {"reveal": "revealed", "revealed_at": self.clock.now().isoformat()}
         record = AuditRecord(
             "reveal.shown",
             operator_id=request.operator_id,
             request_id=request.id,
             target_id=request.target.id if request.target else None,
         )
-        seen = replace(request, answer={**request.answer, **revealed}, due_at=None)
-        return await self._save(seen, gesture, record)
+        # It stays due: a process that dies before the window shows it leaves a row that a restart looks at.
+        return await self._save(replace(request, answer={**request.answer, "reveal": "showing"}), gesture, record)
 
-    async def _take_out(self, request: Request) -> View:
+    async def _take_out(self, request: Request) -> Secret:
         secret = self.reveals.take(request.id)
         if secret is None:
-            return reveal.told(_nothing_to_see(await self._lost(request.id)))
-        text = secret.reveal()
-        what = wish(request, catalogue().get(request.action))
-        return reveal.build(text, spell(text), whose=what, advice="Close this window and it is gone.")
+            raise BadInput(_nothing_to_see(await self._lost(request.id, "nobody looked at it in time")))
+        return secret
 
-    async def _lost(self, request_id: str) -> Request:
-        """Nobody saw it and nobody can any more: the card offers to do it again."""
+    async def _seen(self, request_id: str) -> Request:
         request = await self.desk.find(request_id)
-        kept = {key: value for key, value in request.answer.items() if key != "revealed_at"}
-        return await self._save(replace(request, answer={**kept, "reveal": "lost"}))
+        revealed = {"reveal": "revealed", "revealed_at": self.clock.now().isoformat()}
+        # What is not confirmed yet is looked at again when it is due, whoever saw its secret.
+        due = request.due_at if request.state is RequestState.UNKNOWN else None
+        return await self._save(replace(request, answer={**request.answer, **revealed}, due_at=due))
+
+    async def _lost(self, request_id: str, why: str) -> Request:
+        """Nobody saw it and nobody can any more: the card says so and offers to do it again."""
+        request = await self.desk.find(request_id)
+        action = catalogue().get(request.action)
+        sentence = story.unseen(action.done.format(target=whom(request)), why, whom(request)) if action else ""
+        answer = {**request.answer, "reveal": "lost"}
+        lost = replace(request, state=RequestState.DONE, sentence=sentence, answer=answer, due_at=None)
+        return await self._save(lost)
 
     # --- once more, and back ------------------------------------------------------------------------------------------
 
@@ -311,9 +320,15 @@ def _command_of(request: Request) -> str:
     return action.command if action else request.command
 
 
+def _spelled(request: Request, secret: Secret) -> View:
+    text = secret.reveal()
+    what = wish(request, catalogue().get(request.action))
+    return reveal.build(text, spell(text), whose=what, advice="Close this window and it is gone.")
+
+
 def _nothing_to_see(request: Request) -> str:
     match request.answer.get("reveal"):
-        case "revealed":
+        case "revealed" | "showing":
             return "It was shown already, and it is shown only once. Reset again if it is needed."
         case "expired" | "lost":
             return "Nobody looked at it in time, so it is gone. Press *Reset again* on the card for a new one."

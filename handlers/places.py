@@ -47,6 +47,11 @@ class Places:
         direct = await self.direct(request.slack.user)
         return Place(direct, "" if direct == asked_in else why_not)
 
+    async def is_shared(self, channel: str) -> bool:
+        """Whether another company reads there by now. Raises `SlackProblem`."""
+        info = None if channel in self._directs.values() else await self._info(channel)
+        return info is not None and _is_shared(info)
+
     async def direct(self, user: str) -> str:
         """The direct conversation with somebody, which never changes. Raises `SlackProblem`."""
         if user not in self._directs:
@@ -60,7 +65,7 @@ class Places:
         info = await self._info(channel)
         if info is None:
             return "It is told here because Latchkey is not in the conversation you asked in."
-        if info.get("is_ext_shared") or info.get("is_pending_ext_shared"):
+        if _is_shared(info):
             return "It is told here because the channel you asked in is shared with another company."
         if info.get("is_archived"):
             return "It is told here because the channel you asked in is archived."
@@ -86,3 +91,7 @@ class Places:
             found = None
         self._known[channel] = (asked_at, found)
         return found
+
+
+def _is_shared(info: Mapping[str, Any]) -> bool:
+    return bool(info.get("is_ext_shared") or info.get("is_pending_ext_shared"))

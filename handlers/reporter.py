@@ -220,9 +220,12 @@ class Reporter:
         try:
             if message.audience is Audience.REQUESTER:
                 await self._say_privately(row, request)
-            elif row.channel and row.ts:
+            elif row.channel and row.ts and not await self._places.is_shared(row.channel):
                 stands[message.key] = row.channel, row.ts
                 await self._rewrite(row, request, row.channel, row.ts)
+            elif row.channel and row.ts and message.under:
+                # Another company reads there since: what stands there stays, and the story goes on in private.
+                await self._outbox.sent(message.key, row.revision, channel=row.channel, ts=row.ts)
             else:
                 await self._post(row, request, stands)
         except SlackProblem as problem:
@@ -307,6 +310,9 @@ class Reporter:
             parent = row.parent_channel, row.parent_ts
         if parent is None:
             await self._outbox.failed(row.message.key, row.revision, "what it belongs under could not be posted")
+            return
+        if await self._places.is_shared(parent[0]):
+            await self._post_at(await self._places.of(request), None, row, request)
             return
         await self._post_at(Place(parent[0]), parent[1], row, request)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
     from azure.core.pipeline.transport import AsyncHttpTransport
     from azure.keyvault.secrets import SecretProperties
+    from azure.keyvault.secrets.aio import SecretClient
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,8 @@ _REASONS: Final[Mapping[str, str]] = {"firewall": "forbidden", "not a vault": "u
 class KeyVault:
     """The secrets of one vault, as `bot.ports.Vault` promises: every failure is a `VaultProblem`.
 
-    *credential* is the bot's own identity and *transport* goes over the shared session; who made them closes them.
+    *credential* is the bot's own identity, which whoever made it closes; *transport* makes one over the shared session.
+    Azure's library is loaded at the first use, in a thread: it takes longer than everything else a start does.
     *verify_challenge_resource* off lets a vault answer under a host name that is not Azure's own. Values live in the
     returned `Secret` only. A `store` that fails as `unreachable` or `failed` may have stored its version: list them.
     """
@@ -78,35 +81,51 @@ class KeyVault:
         self,
         url: str,
         credential: AsyncTokenCredential,
-        transport: AsyncHttpTransport[Any, Any],
+        transport: Callable[[], AsyncHttpTransport[Any, Any]],
         clock: Clock,
         *,
         verify_challenge_resource: bool = True,
     ) -> None:
-        from azure.keyvault.secrets.aio import SecretClient
-
         if urlsplit(url).scheme != "https":
             raise ConfigurationError(
                 "LATCHKEY_VAULT_URL must be the https address of a Key Vault, like https://contoso.vault.azure.net."
             )
+        self._url = url
+        self._credential = credential
+        self._transport = transport
         self._clock = clock
-        self._client = SecretClient(
-            url,
-            credential,
-            transport=transport,
-            verify_challenge_resource=verify_challenge_resource,
+        self._verify_challenge_resource = verify_challenge_resource
+        self._made: SecretClient | None = None
+        self._making = asyncio.Lock()
+
+    async def close(self) -> None:
+        if self._made is not None:
+            await self._made.close()
+
+    async def _client(self) -> SecretClient:
+        async with self._making:
+            if self._made is None:
+                self._made = await asyncio.to_thread(self._make)
+            return self._made
+
+    def _make(self) -> SecretClient:
+        from azure.keyvault.secrets.aio import SecretClient
+
+        return SecretClient(
+            self._url,
+            self._credential,
+            transport=self._transport(),
+            verify_challenge_resource=self._verify_challenge_resource,
             retry_total=0,  # we try again ourselves: on our clock, and never where a version could be stored twice
             permit_redirects=False,
         )
-
-    async def close(self) -> None:
-        await self._client.close()
 
     async def versions(self, name: str) -> list[SecretVersion]:
         _check(name)
 
         async def listed() -> list[SecretVersion]:
-            return [_version(found) async for found in self._client.list_properties_of_secret_versions(name)]
+            client = await self._client()
+            return [_version(found) async for found in client.list_properties_of_secret_versions(name)]
 
         try:
             found = await self._tried(listed)
@@ -120,7 +139,7 @@ class KeyVault:
         _check(name)
 
         async def value() -> str | None:
-            return (await self._client.get_secret(name, version)).value
+            return (await (await self._client()).get_secret(name, version)).value
 
         found = await self._tried(value)
         if found is None:
@@ -133,7 +152,8 @@ class KeyVault:
         _check(name)
 
         async def stored() -> SecretVersion:
-            secret = await self._client.set_secret(
+            client = await self._client()
+            secret = await client.set_secret(
                 name, value.reveal(), tags=dict(tags), content_type=content_type or None
             )
             return _version(secret.properties)
@@ -144,7 +164,8 @@ class KeyVault:
         _check(name)
 
         async def labelled() -> None:
-            await self._client.update_secret_properties(name, version, tags=dict(tags), enabled=enabled)
+            client = await self._client()
+            await client.update_secret_properties(name, version, tags=dict(tags), enabled=enabled)
 
         await self._tried(labelled)
 
@@ -155,6 +176,8 @@ class KeyVault:
             tries += 1
             try:
                 return await ask()
+            except ConfigurationError:  # the credential's own, which says what is not set
+                raise
             except Exception as error:  # noqa: BLE001 - it holds the request, its token and maybe a secret: it ends here
                 trouble = _trouble(error)
                 log.info("key vault problem", extra={"error": type(error).__name__, "tries": tries, **asdict(trouble)})

@@ -275,6 +275,47 @@ async def test_only_a_contradiction_at_the_second_look_is_a_failure() -> None:
     await process.close()
 
 
+async def test_what_a_second_look_finds_is_a_line_of_its_own_that_calls_its_reader() -> None:
+    world = SIGN_OUT.world()
+    world.lag = timedelta(hours=1)
+    process = await until_it_rests(world)
+    assert world.said[-1].key == "closing:r1"
+    unconfirmed = world.request.sentence
+
+    await ten_minutes_later(world, process)
+    assert [message.key for message in world.said[-2:]] == ["closing:r1", "news:r1"]
+    assert world.request.answer["earlier"] == ["unknown", unconfirmed]
+    await process.close()
+
+
+async def test_a_secret_nobody_looked_at_in_time_is_gone_and_that_is_news() -> None:
+    world = RESET.world()
+    process = await until_it_rests(world)
+
+    await ten_minutes_later(world, process)
+    assert world.request.answer["reveal"] == "expired"
+    assert world.request.answer["earlier"] == ["done", "The password of Adele Vance was reset"]
+    assert world.request.sentence == (
+        "The password of Adele Vance was reset, but nobody looked at it in time. It cannot be shown any more, so Adele "
+        "Vance cannot sign in with it."
+    )
+    assert world.said[-1].key == "news:r1"
+    await process.close()
+
+
+@pytest.mark.parametrize("way", ["waiting", "showing"])
+async def test_a_secret_that_waits_or_is_being_shown_when_the_bot_dies_is_told_to_be_lost(way: str) -> None:
+    world = RESET.world()
+    process = await until_it_rests(world)
+    world.requests["r1"] = replace(world.request, answer={**world.request.answer, "reveal": way})
+    await process.close()
+
+    process = await until_it_rests(world)
+    assert world.request.answer["reveal"] == "lost"
+    assert "the bot was restarted before anybody saw it" in world.request.sentence
+    await process.close()
+
+
 # --- second looks that cannot look ------------------------------------------------------------------------------------
 
 

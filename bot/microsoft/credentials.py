@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from bot.errors import ConfigurationError
 from bot.microsoft.http import azure_transport
 
 if TYPE_CHECKING:
     import aiohttp
+    from azure.core.credentials import AccessToken
     from azure.core.credentials_async import AsyncTokenCredential
 
 
@@ -40,3 +44,35 @@ def bot_credential(
             "See the identities page of the documentation for the AZURE_ variables."
         ) from error
     raise ConfigurationError("LATCHKEY_BOT_IDENTITY must be managed, workload or environment.")
+
+
+class LateCredential:
+    """A credential that *make* makes when the first token is asked for, in a thread: loading Azure's libraries takes
+    longer than everything else a start does, and many a start asks for none."""
+
+    def __init__(self, make: Callable[[], AsyncTokenCredential]) -> None:
+        self._make = make
+        self._made: AsyncTokenCredential | None = None
+        self._making = asyncio.Lock()
+
+    async def get_token(self, *scopes: str, **asked: Any) -> AccessToken:
+        """As the credential's own. Raises `ConfigurationError` too, where what it needs is not set."""
+        async with self._making:
+            if self._made is None:
+                self._made = await asyncio.to_thread(self._make)
+        return await self._made.get_token(*scopes, **asked)
+
+    async def close(self) -> None:
+        if self._made is not None:
+            await self._made.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        await self.close()

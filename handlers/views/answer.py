@@ -72,6 +72,8 @@ def _trace(answer: Mapping[str, JSON]) -> list[Markup]:
 
 def _choice(request: Request) -> list[Block]:
     """The people who could be meant, to choose one of. The block names the request, the option only the person."""
+    if request.state is not RequestState.AWAITING_CONFIRMATION:
+        return []
     people = [option(str(name), str(id_), str(detail)) for id_, name, detail in _rows(request.answer, "suggestions")]
     menu = select(CHOOSE, people, placeholder="Choose the person") if people else None
     return actions(menu, block_id=request.id)

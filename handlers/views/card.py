@@ -10,7 +10,7 @@ from handlers.views.wording import (
     Known,
     asked_by,
     bar,
-    emoji,
+    cue,
     first_up,
     notes,
     state_word,
@@ -25,7 +25,7 @@ _CAN_BE_SEEN = "It can be shown to you once, within ten minutes."
 def build(request: Request, known: Known) -> Said:
     """What, on whom, by whom, how far; then how it ended and what can be done about it."""
     title = _title(request, known.action)
-    lines = [markup("{} *{}*", emoji(request.state), title), *_body(request, title)]
+    lines = [markup("{} *{}*", cue(request), title), *_body(request, title)]
     blocks = [
         section(joined(lines, "\n")),
         *context(asked_by(request, known), *notes(request, known)),
@@ -49,7 +49,7 @@ def _title(request: Request, action: Action | None) -> str:
 
 def _body(request: Request, title: str) -> list[Markup]:
     if request.state.final or request.state in {RequestState.UNKNOWN, RequestState.AWAITING_CONFIRMATION}:
-        told = [] if _same(request.sentence, title) else [markup("{}", request.sentence)]
+        told = [markup("{}", more)] if (more := _beyond(title, request.sentence)) else []
         if request.answer.get("reveal") == "waiting":
             told.append(markup("{}", _CAN_BE_SEEN))
         if _needs_its_reader(request) and told:
@@ -71,8 +71,9 @@ def _changes(request: Request) -> list[Markup]:
     return [markup("• {}: {}", what, how) for what, how in request.answer.get("changes") or ()]
 
 
-def _same(sentence: str, title: str) -> bool:
-    return sentence.rstrip(".") == title.rstrip(".")
+def _beyond(title: str, sentence: str) -> str:
+    """What *sentence* says that the title has not said: nothing, or what follows its *but*, or all of it."""
+    return first_up(sentence.removeprefix(title.rstrip(".")).lstrip(",. "))
 
 
 def _needs_its_reader(request: Request) -> bool:
@@ -82,7 +83,5 @@ def _needs_its_reader(request: Request) -> bool:
 
 
 def _sentence(request: Request, known: Known, title: str) -> Markup:
-    told = [markup("{}.", title.rstrip("."))]
-    if not _same(request.sentence, title):
-        told.append(markup("{}", request.sentence))
-    return joined([*told, markup("Asked by {}.", known.by)], " ")
+    told = markup("{}.", title.rstrip("."))
+    return joined([told, _beyond(title, request.sentence), markup("Asked by {}.", known.by)], " ")

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from bot.model import Request
-from handlers.views.blocks import Said, actions, context, joined, markup, mention, said, section
+from dataclasses import replace
+
+from bot.model import Request, RequestState
+from bot.story import EARLIER
+from handlers.views.blocks import Markup, Said, actions, context, joined, markup, mention, said, section
 from handlers.views.offers import offers
-from handlers.views.wording import Known, emoji, notes, state_word, wish
+from handlers.views.wording import Known, cue, emoji, notes, state_word, wish
 
 
 def build(request: Request, known: Known) -> Said:
-    """How it ended, with the buttons that matter to the person mentioned."""
-    told = f"{(request.sentence or wish(request, known.action)).rstrip('.')}."
-    outcome = markup("*{}.* {}", state_word(request.state), told)
-    line = markup("{} {} {}", mention(request.slack.user), emoji(request.state), outcome)
-    text = joined([f"{state_word(request.state)}:", told], " ")
+    """How it ended, with the buttons that matter to the person mentioned; without them once there are news."""
+    if earlier := request.answer.get(EARLIER):
+        state, sentence = earlier
+        before = replace(request, state=RequestState(state), sentence=sentence)
+        return said(sentence, [section(_line(before, known, emoji(before.state)))])
+    return news(request, known)
+
+
+def news(request: Request, known: Known) -> Said:
+    """How it ended after all."""
+    text = joined([f"{state_word(request.state)}:", _told(request, known)], " ")
     return said(
         text,
         [
-            section(line),
+            section(_line(request, known, cue(request))),
             *context(*notes(request, known)),
             *actions(*offers(request, known.action), block_id=f"closing:{request.id}:{request.version}"),
         ],
     )
+
+
+def _line(request: Request, known: Known, sign: Markup) -> Markup:
+    outcome = markup("*{}.* {}", state_word(request.state), _told(request, known))
+    return markup("{} {} {}", mention(request.slack.user), sign, outcome)
+
+
+def _told(request: Request, known: Known) -> str:
+    return f"{(request.sentence or wish(request, known.action)).rstrip('.')}."

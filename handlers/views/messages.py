@@ -14,6 +14,7 @@ VIEWS: Final[Mapping[str, Callable[[Request, Known], Said | None]]] = {
     "card": card.build,
     "steps": steps.build,
     "closing": closing.build,
+    "news": closing.news,
     "answer": answer.build,
     "shared": answer.shared,
     "continue": continuing.build,

@@ -88,6 +88,12 @@ def emoji(state: RequestState) -> Markup:
     return Markup(f":{_STATE[state][0]}:")
 
 
+def cue(request: Request) -> Markup:
+    """The same for how a request ended: what was done is no good news when nobody can use it."""
+    unseen = request.answer.get("reveal") in {"expired", "lost"}
+    return emoji(RequestState.UNKNOWN if unseen else request.state)
+
+
 def state_word(state: RequestState) -> str:
     return _STATE[state][1]
 

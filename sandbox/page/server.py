@@ -4,6 +4,7 @@ import math
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -259,7 +260,8 @@ class Page:
         if text.startswith("/"):
             await self._world.slack.command(person, channel, text)
         else:
-            self._world.slack.say(person, channel, text)
+            # What a person types is text to Slack: it mentions nobody by looking like markup.
+            self._world.slack.say(person, channel, escape(text, quote=False))
         return {}
 
     async def _use(self, given: _Given) -> Json:

@@ -37,11 +37,16 @@ async def main(transport: Literal["socket", "http"], folder: Path) -> None:
             graph.requests.clear()
             return seen
 
-        async def flood(text: str, count: int, person: str) -> list[float | None]:
-            """Type *text* so often at once; the seconds each took to be acknowledged, None for too many."""
-            typed = (slack.command(person, "#helpdesk", text) for _ in range(count))
-            acks = [delivery.ack for delivery in await asyncio.gather(*typed)]
-            return [ack.seconds if ack.status.value == "ok" else None for ack in acks]
+        async def flood(text: str, count: int, at_once: int, person: str) -> list[float | None]:
+            """Type *text* so often, never more than *at_once* unacknowledged; the seconds each took, None if too many."""
+            places = asyncio.Semaphore(at_once)
+
+            async def typed() -> float | None:
+                async with places:
+                    ack = (await slack.command(person, "#helpdesk", text)).ack
+                return ack.seconds if ack.status.value == "ok" else None
+
+            return await asyncio.gather(*(typed() for _ in range(count)))
 
         async def answered(person: str, count: int) -> int:
             """Wait until *person* was told so many things in private."""

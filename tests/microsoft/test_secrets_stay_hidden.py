@@ -86,7 +86,7 @@ async def vault(contoso: Contoso) -> AsyncIterator[KeyVault]:
         retry_total=0,
     )
     url, clock = contoso.servers.vault_url, contoso.clock
-    yield KeyVault(url, credential, transport, clock, verify_challenge_resource=False)
+    yield KeyVault(url, credential, lambda: transport, clock, verify_challenge_resource=False)
     await credential.close()
 
 

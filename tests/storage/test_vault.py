@@ -53,7 +53,7 @@ def open_vault(
         retry_total=0,
     )
     url = contoso.servers.vault_url
-    return KeyVault(url, credential, transport, contoso.clock, verify_challenge_resource=verify), credential
+    return KeyVault(url, credential, lambda: transport, contoso.clock, verify_challenge_resource=verify), credential
 
 
 async def problem(work: Awaitable[object]) -> VaultProblem:
@@ -254,5 +254,5 @@ async def test_what_cannot_be_a_name_never_becomes_part_of_an_address(opened: Op
 async def test_a_vault_without_tls_is_refused(opened: Opened) -> None:
     credential = ClientSecretCredential("t", "c", "s")
     with pytest.raises(ConfigurationError, match="LATCHKEY_VAULT_URL"):
-        KeyVault("http://localhost", credential, azure_transport(opened.contoso.http), opened.contoso.clock)
+        KeyVault("http://localhost", credential, lambda: azure_transport(opened.contoso.http), opened.contoso.clock)
     await credential.close()

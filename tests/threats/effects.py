@@ -57,8 +57,14 @@ async def nothing_done(stage: Stage) -> AsyncIterator[None]:
         assert after.rows[table] == before.rows[table]
 
 
+async def heard(bot: Latchkey) -> None:
+    """Wait until all that was delivered to *bot* became requests, or whatever it becomes."""
+    while kept := bot.room.front_door._kept:
+        await asyncio.wait(kept)
+
+
 async def settled(bot: Latchkey) -> None:
-    """Wait until nothing of what was delivered to *bot* is under way."""
+    """Wait until nothing of it is under way any more."""
     while under_way := [*bot.room.front_door._kept, *bot.worker._walking.values()]:
         await asyncio.wait(under_way)
 
