@@ -47,9 +47,11 @@ class Rests(Exception):
 class Journey:
     """A request under way. `request` is what its row holds, plus what the next `save` will write."""
 
-    def __init__(self, means: Means, request: Request) -> None:
+    def __init__(self, means: Means, request: Request, woken_at: float) -> None:
         self.means = means
         self.request = request
+        self.woken_at = woken_at
+        """Since when it has been wanting to go on, by the clock's `monotonic`; it may have waited for its turn."""
         self.notes: list[AuditRecord] = []
         """Audit rows that go out with the next commit."""
 
@@ -95,7 +97,9 @@ class Journey:
             await self.save(opened_session=True, started_at=started)
 
         may_open = bool(self.request.answer.get("may_open"))
-        return await self.means.session.ensure(opened_for=self.request.id, tell=tell, may_open=may_open)
+        return await self.means.session.ensure(
+            opened_for=self.request.id, tell=tell, may_open=may_open, waiting_since=self.woken_at
+        )
 
     def act_under(self, acting: Acting) -> None:
         """What is written from now on says under which session and as whom."""

@@ -42,12 +42,12 @@ class Runner:
         self._means = means
         self._writing_on: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def advance(self, request_id: str) -> None:
+    async def advance(self, request_id: str, woken_at: float) -> None:
         """Go on with a request from the state its row is in. Whatever goes wrong ends up in the row and is told."""
         request = await self._means.requests.find(request_id)
         if request is None:
             return
-        walk = _Walk(Journey(self._means, request), self._writing_on)
+        walk = _Walk(Journey(self._means, request, woken_at), self._writing_on)
         try:
             await walk.go_on()
         except Rests:
@@ -63,7 +63,8 @@ class Runner:
         request = await self._means.requests.find(request_id)
         if request is not None and not request.state.final:
             sentence = f"Something went wrong on our side (reference {reference}). The log has the details."
-            await _Walk(Journey(self._means, request), self._writing_on).end_with(Stumbled(sentence))
+            journey = Journey(self._means, request, self._means.clock.monotonic())
+            await _Walk(journey, self._writing_on).end_with(Stumbled(sentence))
 
 
 @dataclass(frozen=True)

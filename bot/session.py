@@ -195,6 +195,7 @@ class ManagementSession:
         self._ender: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[Session], None]] = []
         self._forbidden: str | None = None
+        self._failed: tuple[float, SessionNotOpened] | None = None
 
     async def start(self) -> None:
         """Take up the count of generations. A session that was on when the process died is off: its token is gone."""
@@ -232,15 +233,20 @@ class ManagementSession:
         """The right to act if the session is on; opens nothing."""
         return self._acting
 
-    async def ensure(self, *, opened_for: str, tell: Tell, may_open: bool = False) -> Acting:
+    async def ensure(
+        self, *, opened_for: str, tell: Tell, may_open: bool = False, waiting_since: float | None = None
+    ) -> Acting:
         """The right to act.
 
         If the session is off it is opened when auto-enable is on or *may_open* says that a person asked for it;
-        *tell* hears the steps. Raises `SessionOff`, `NotPossible` (not set up), `SessionNotOpened`, or `StorageProblem`
-        once it was forbidden.
+        *tell* hears the steps. Who has been *waiting_since* before the last opening failed (by the clock's `monotonic`)
+        shares that failure, also if its turn came only now. Raises `SessionOff`, `NotPossible` (not set up),
+        `SessionNotOpened`, or `StorageProblem` once it was forbidden.
         """
         if self._forbidden is not None:
             raise StorageProblem(self._forbidden)
+        if self._failed and waiting_since is not None and waiting_since <= self._failed[0] and self._acting is None:
+            raise self._failed[1]
         settings = await self._settings.current()
         if self._acting is not None and not _is_to_act(self._acting, settings):
             # Somebody decided so elsewhere, from a shell say: no session outlives that.
@@ -284,7 +290,8 @@ class ManagementSession:
             await self._sessions.save(self._session, failure)
             if isinstance(error, NotPossible | SessionEnded):  # not a fault: it is not set up, or was turned off
                 raise
-            raise SessionNotOpened(error) from error
+            self._failed = self.clock.monotonic(), SessionNotOpened(error)
+            raise self._failed[1] from error
         else:
             self._idle = timedelta(minutes=settings.idle_minutes)
             self._acting = Acting(session, identity, graph)

@@ -7,6 +7,7 @@ import getpass
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -317,6 +318,8 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
 
 async def run(config: Config) -> int:
     """Run until told to stop (0), or until Slack has been out of reach for so long that a new start is better (1)."""
+    # A crash leaves no copy of our memory on the disk: tokens and passwords are in it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     set_up_logging(config.log_level)
     quiet_sdk_loggers()
     # The event loop gives the interpreter up at each send and read. While a thread computes (MSAL signs in, a trail is

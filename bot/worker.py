@@ -79,19 +79,21 @@ class Worker:
             self.wake(request_id)
 
     async def _walk(self, runner: Runner, request_id: str) -> None:
+        woken_at = self._clock.monotonic()
         try:
             async with self._places:
                 self._once_more.add(request_id)
                 while request_id in self._once_more:
                     self._once_more.discard(request_id)
-                    await self._advance(runner, request_id)
+                    await self._advance(runner, request_id, woken_at)
+                    woken_at = self._clock.monotonic()
         finally:
             del self._walking[request_id]
             self._rescheduled.set()
 
-    async def _advance(self, runner: Runner, request_id: str) -> None:
+    async def _advance(self, runner: Runner, request_id: str, woken_at: float) -> None:
         try:
-            await runner.advance(request_id)
+            await runner.advance(request_id, woken_at)
         except Exception:  # the one place that answers for faults nobody foresaw: told, logged, and the worker lives
             reference = secrets.token_hex(3)
             log.exception("request stumbled", extra={"request": request_id, "reference": reference})

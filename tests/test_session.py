@@ -219,6 +219,22 @@ async def test_all_who_wait_share_one_failure_and_the_next_tries_afresh(scene: S
     assert scene.is_in(SessionState.ON)
 
 
+async def test_whose_turn_came_after_the_failure_they_waited_for_shares_it(scene: Scene) -> None:
+    waiting_since = scene.clock.monotonic()
+    scene.clock.advance(1)
+    scene.account.fails = True
+    with pytest.raises(SessionNotOpened):
+        await scene.ensure()
+    scene.account.fails = False
+
+    with pytest.raises(SessionNotOpened):
+        await scene.session.ensure(opened_for="r2", tell=nobody, waiting_since=waiting_since)
+    assert scene.account.sign_ins == 1
+    scene.clock.advance(1)
+    await scene.session.ensure(opened_for="r3", tell=nobody, waiting_since=scene.clock.monotonic())
+    assert scene.account.sign_ins == 2
+
+
 async def test_the_steps_of_an_opening_are_told_to_each_who_waits(scene: Scene) -> None:
     told: list[tuple[Step, ...]] = []
 

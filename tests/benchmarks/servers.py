@@ -1,4 +1,4 @@
-"""What is measured, each in a process of its own: `python -m tests.benchmarks.servers bolt|door|bot [FOLDER]`."""
+"""What is measured, each in a process of its own: `python -m tests.benchmarks.servers bolt|synced|door|bot [FOLDER]`."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Scene:
             with suppress(LookupError):
                 if found := look():
                     return found
-            assert time.monotonic() < deadline, f"{self.world.slack.picture()}\n{self.bot.log()[-3000:]}"
+            assert time.monotonic() < deadline, self._picture()
             with suppress(TimeoutError):  # the database tells nobody of its changes
                 await asyncio.wait_for(change.wait(), 0.05)
 
@@ -113,22 +113,32 @@ class Scene:
 
     async def end_of(self, number: int = -1) -> Row:
         """Let the world's time pass until a request has ended, and return it."""
-        deadline = time.monotonic() + PATIENCE
         await self.until(self.rows)
-        while not (row := self.rows()[number]).state.final:
-            assert time.monotonic() < deadline, f"{row}\n{self.world.slack.picture()}\n{self.bot.log()[-3000:]}"
-            if row.state is RequestState.UNKNOWN:  # it waits for the second look
-                self.world.clock.advance(601)
-            if not await self._changes(row) and row.state is RequestState.RUNNING:  # it reads back, for a minute
-                self.world.clock.advance(15)
-        return row
+        await self.passes_until(lambda: self.rows()[number].state.final)
+        return self.rows()[number]
 
-    async def _changes(self, row: Row) -> bool:
-        """Whether the row changes within a moment."""
+    async def passes_until(self, look: Callable[[], T]) -> T:
+        """What *look* gives once that is something, while the world's time passes wherever the bot waits for it."""
+        deadline = time.monotonic() + PATIENCE
+        while not (found := look()):
+            assert time.monotonic() < deadline, self._picture()
+            rows = self.rows()
+            if all(row.state.final or row.state is RequestState.UNKNOWN for row in rows):
+                self.world.clock.advance(601)  # until the second look
+            if not await self._changes(rows) and any(row.state is RequestState.RUNNING for row in rows):
+                self.world.clock.advance(15)  # while it reads back, for a minute
+        return found
+
+    async def _changes(self, rows: list[Row]) -> bool:
+        """Whether any row changes within a moment."""
         try:
-            return await self.until(lambda: row not in self.rows(), 0.5)
+            return await self.until(lambda: rows != self.rows(), 0.5)
         except AssertionError:
             return False
+
+    def _picture(self) -> str:
+        log = self._bot.log()[-3000:] if self._bot else ""
+        return f"{self.world.slack.picture()}\n{self.rows()[-3:]}\n{log}"
 
     async def press(self, person: str, label: str) -> None:
         """Press a button wherever *person* sees it first: in a form, in private, in the channel or its threads."""

@@ -215,15 +215,19 @@ async def test_a_trail_that_two_went_on_with_is_found_at_the_start(
 
 GRABS = {
     "a role for oneself": (
-        "INSERT INTO grants SELECT 'mine', tenant, (SELECT id FROM operators WHERE name = 'Olive Hart'), 'tenant-admin', "
-        "NULL, NULL, granted_at, NULL, 0, 'because', NULL, NULL FROM grants LIMIT 1"
+        "INSERT INTO grants SELECT 'mine', tenant, (SELECT id FROM operators WHERE name = 'Olive Hart'), "
+        "'tenant-admin', NULL, NULL, granted_at, NULL, 0, 'because', NULL, NULL FROM grants LIMIT 1"
     ),
     "another role's name": "UPDATE grants SET role = 'tenant-admin' WHERE role = 'helpdesk'",
-    "more commands for a role": "UPDATE role_commands SET pattern = '/m365' , wild = 1 WHERE role = 'viewer'",
+    "more commands for a role": (
+        "UPDATE role_commands SET pattern = '/m365*', wild = 1 WHERE role = 'viewer' AND pattern = '/m365 help'"
+    ),
     "no end any more": "UPDATE grants SET expires_at = '2099-01-01T00:00:00.000000+00:00' WHERE role = 'helpdesk'",
     "somebody else's Slack user": "UPDATE operators SET slack_user = 'U0NINA0001' WHERE name = 'Ana Ruiz'",
     "somebody else's account": "UPDATE operators SET account_id = 'x' WHERE name = 'Olive Hart'",
-    "nobody protected": "UPDATE tenant_settings SET settings = replace(settings, '\"reason_required\":true', '\"reason_required\":false')",
+    "no reasons any more": (
+        "UPDATE tenant_settings SET settings = replace(settings, '_required\":true', '_required\":false')"
+    ),
     "a right that was taken away": "UPDATE grants SET revoked_at = NULL",
 }
 """`UPDATE ... revoked_at` changes nothing unless something was revoked, so that one is prepared below."""
