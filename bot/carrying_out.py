@@ -39,6 +39,7 @@ _PARTLY: Final = "Not all of this was done. Look at the account before you try a
 _SEEN: Final = frozenset({"showing", "revealed"})
 _TOO_LATE: Final = "nobody looked at it in time"
 _RESTARTED: Final = "the bot was restarted before anybody saw it"
+_NOT_IN_TIME: Final = "it could not be shown to anybody in time"
 _NOT_HEARD: Final = "Microsoft's answer, in which it stood, did not arrive"
 
 
@@ -256,8 +257,9 @@ class CarryingOut:
     def _why_gone(self) -> tuple[str, str]:
         if self._journey.request.answer.get("reveal") == "waiting":
             return "expired", _TOO_LATE
-        reveals = any(call.reveals for call in self._planned()[0].calls)
-        return "lost", _NOT_HEARD if reveals and not self._resumed else _RESTARTED
+        if self._resumed:
+            return "lost", _RESTARTED
+        return "lost", _NOT_HEARD if any(call.reveals for call in self._planned()[0].calls) else _NOT_IN_TIME
 
     async def _nobody_saw_it(self, how: str, why: str) -> NoReturn:
         self._means.reveals.take(self._journey.request.id)

@@ -21,6 +21,7 @@ from bot.model import JSON, AuditRecord
 from bot.ports import AuditTrail
 from handlers.gestures import Gesture, Kind, read
 from handlers.identity import CannotTell, NotOneOfUs, People
+from handlers.slack import SlackProblem
 from handlers.views.form import nothing_to_choose, told
 from handlers.voice import Voice
 
@@ -78,6 +79,9 @@ class Guard:
         except LatchkeyError as error:
             log.info("told", extra={"did": gesture.name, "error": type(error).__name__})
             return await self._tell(gesture, str(error))
+        except SlackProblem as problem:
+            log.warning("slack is not there", extra={"did": gesture.name, "problem": str(problem)})
+            return await self._tell(gesture, "Slack does not answer as it should just now. Try again in a minute.")
 
     async def _check(self, gesture: Gesture, fresh: timedelta, harmless: Callable[[Gesture], bool] | None) -> None:
         try:

@@ -13,7 +13,10 @@ from bot.model import JSON
 from storage.database import Database, to_text
 
 PAYLOAD_KEPT: Final = timedelta(minutes=30)
-"""How long the payload of a delivery that never gets done is kept: as long as Slack's reply addresses live."""
+"""How long a process keeps the payload of a delivery that it cannot get done: as long as Slack's reply addresses live.
+
+A process that has just started gives what it found its chance first, so that nothing acknowledged goes unheard.
+"""
 
 KEY_KEPT: Final = timedelta(hours=24)
 """How long a delivery is recognised when it comes again."""
@@ -36,6 +39,7 @@ class Inbox:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._since = db.clock.now()
 
     async def receive(self, key: str, kind: str, payload: Mapping[str, JSON]) -> bool:
         """Commit a delivery, durably. False if this key was received before: nothing is to be done then.
@@ -46,7 +50,7 @@ class Inbox:
 
         def work(connection: sqlite3.Connection) -> bool:
             now = self._db.clock.now()
-            _erase_old(connection, now)
+            self._erase_old(connection)
             inserted = connection.execute(
                 "INSERT INTO inbox (tenant, key, kind, payload, received_at) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (tenant, key) DO NOTHING",
@@ -91,14 +95,16 @@ class Inbox:
 
     async def erase_old(self) -> None:
         """Erase what is older than it may be kept. Each delivery does it too; a quiet bot needs a timer."""
-        await self._db.write(lambda connection: _erase_old(connection, self._db.clock.now()))
+        await self._db.write(self._erase_old)
 
-
-def _erase_old(connection: sqlite3.Connection, now: datetime) -> None:
-    connection.execute(
-        "UPDATE inbox SET payload = NULL WHERE payload IS NOT NULL AND received_at < ?", (to_text(now - PAYLOAD_KEPT),)
-    )
-    connection.execute("DELETE FROM inbox WHERE received_at < ?", (to_text(now - KEY_KEPT),))
+    def _erase_old(self, connection: sqlite3.Connection) -> None:
+        now = self._db.clock.now()
+        if now - self._since >= PAYLOAD_KEPT:
+            connection.execute(
+                "UPDATE inbox SET payload = NULL WHERE payload IS NOT NULL AND received_at < ?",
+                (to_text(now - PAYLOAD_KEPT),),
+            )
+        connection.execute("DELETE FROM inbox WHERE payload IS NULL AND received_at < ?", (to_text(now - KEY_KEPT),))
 
 
 def _without_token(payload: Mapping[str, JSON]) -> dict[str, JSON]:

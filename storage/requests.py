@@ -121,7 +121,7 @@ class Requests:
     # --- reading -----------------------------------------------------------------------------------------------------
 
     async def find(self, request_id: str) -> Request | None:
-        """The request with this id. One row by its key: read on the event loop, for a thread costs more than the read."""
+        """The request with this id. One row by its key, read on the loop: a thread would cost more than the read."""
         rows = self._db.read_now(_BY_ID, (self._db.tenant, request_id))
         return _request(*rows[0]) if rows else None
 

@@ -153,9 +153,7 @@ class KeyVault:
 
         async def stored() -> SecretVersion:
             client = await self._client()
-            secret = await client.set_secret(
-                name, value.reveal(), tags=dict(tags), content_type=content_type or None
-            )
+            secret = await client.set_secret(name, value.reveal(), tags=dict(tags), content_type=content_type or None)
             return _version(secret.properties)
 
         return await self._tried(stored, storing=True)

@@ -197,9 +197,8 @@ async def until_it_rests(world: World) -> Process:
 
 
 async def ten_minutes_later(world: World, process: Process) -> None:
-    due = world.request.due_at
-    assert due is not None
-    world.time.set(due)
+    assert world.request.due_at is not None
+    world.passes_until(world.request.due_at)
     await process.advance("r1")
 
 

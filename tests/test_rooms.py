@@ -33,7 +33,11 @@ ROOMS: list[tuple[str, set[str], set[str]]] = [
     ("handlers/**/*.py", {"bot", "handlers"}, {"slack_bolt", "slack_sdk"}),
     ("storage/vault.py", PURE | {"storage"}, {"azure"}),
     ("storage/*.py", PURE | {"storage"}, {"sqlite_utils", "sqlite3"}),
-    ("sandbox/**/*.py", {"sandbox"}, {"aiohttp", "cryptography", "yaml", "jsonschema", "slack_sdk.models", "slack_sdk.errors"}),
+    (
+        "sandbox/**/*.py",
+        {"sandbox"},
+        {"aiohttp", "cryptography", "yaml", "jsonschema", "slack_sdk.models", "slack_sdk.errors"},
+    ),
 ]
 """The first row whose pattern a file matches is its room."""
 

@@ -28,7 +28,7 @@ export class Composer {
   /** Type into the place of this name from now on. */
   aim(name, commands) {
     this.#commands = commands;
-    this.#box.placeholder = `Message ${name}, or / for a command`;
+    this.#box.placeholder = `Message ${name} or type /`;
   }
 
   async #say() {

@@ -205,22 +205,32 @@ function drawThread() {
 /** Draw messages and stay at the end if one was there. A different `subject` starts at the end, and is not read aloud. */
 function drawStream(stream, items, subject) {
   const moved = stream.dataset.subject !== subject;
-  const atEnd = moved || isAtEnd(stream);
+  const atEnd = moved || wasAtEnd(stream);
   stream.setAttribute("aria-live", moved ? "off" : "polite");
   stream.dataset.subject = subject;
   if (moved) stream.replaceChildren();
   reconcile(stream, items);
   if (atEnd) toEnd(stream);
+  measure(stream);
 }
 
-const isAtEnd = (stream) => stream.scrollHeight - stream.scrollTop - stream.clientHeight < 80;
+// Whether the end was in sight is judged by the heights of then: a stream that has just become lower still shows its old place.
+const heights = new WeakMap();
+const measure = (stream) => heights.set(stream, {scrollHeight: stream.scrollHeight, clientHeight: stream.clientHeight});
 const toEnd = (stream) => (stream.scrollTop = stream.scrollHeight);
+
+function wasAtEnd(stream) {
+  const {scrollHeight, clientHeight} = heights.get(stream) ?? stream;
+  return scrollHeight - stream.scrollTop - clientHeight < 80;
+}
 
 /** Whoever reads the newest message goes on reading it when the room for it changes: a thread or the panel opens. */
 function keepEnd(stream) {
-  let atEnd = true;
-  stream.addEventListener("scroll", () => (atEnd = isAtEnd(stream)));
-  new ResizeObserver(() => atEnd && toEnd(stream)).observe(stream);
+  const resized = () => {
+    if (wasAtEnd(stream)) toEnd(stream);
+    measure(stream);
+  };
+  new ResizeObserver(resized).observe(stream);
 }
 
 function context(channel) {
@@ -294,10 +304,10 @@ async function next(person, version) {
     return fresh;
   } catch (error) {
     if (error.name === "AbortError") return null;
-    if (error instanceof Refused) {
+    if (error instanceof Refused && !snapshot) {
       toast(error.message);
-      if (!snapshot) look.person = "olive"; // the address named somebody who is not here
-    } else $("offline").textContent = "The sandbox does not answer. This page goes on when it is back.";
+      look.person = "olive"; // the address named somebody who is not here
+    } else $("offline").textContent = error instanceof Refused ? error.message : "The sandbox does not answer. This page goes on when it is back.";
     await new Promise((resume) => setTimeout(resume, 2000));
     return null;
   }
@@ -309,6 +319,7 @@ async function listen() {
   for (;;) {
     if (person !== look.person) [person, version, listening] = [look.person, -1, new AbortController()];
     const fresh = await next(person, version);
+    if (!fresh) version = -1; // whatever is there now is the answer, not what comes next
     if (!fresh || person !== look.person) continue;
     ({version} = fresh);
     [snapshot, names] = [fresh, namesOf(fresh)];

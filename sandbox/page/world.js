@@ -143,7 +143,9 @@ export class WorldPanel {
       this.#find("world-state"),
       h(`span.dot.${connected ? "good" : "bad"}`, {"aria-hidden": "true"}),
       h(`span.world-bot${connected ? ".fine" : ""}`, {}, `${bot} · `),
-      `${formatDate(now, "{time}", now)}${ahead} · ${active ? `${active} ${active === 1 ? "fault" : "faults"}` : "nothing broken"}`,
+      formatDate(now, "{time}", now),
+      h("span.world-ahead", {}, ahead),
+      ` · ${active ? `${active} ${active === 1 ? "fault" : "faults"}` : "nothing broken"}`,
     );
   }
 

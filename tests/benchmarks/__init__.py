@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Final
 
 _COMPARED: Final[Mapping[str, Callable[[float, float], bool]]] = {
@@ -34,7 +35,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what was measured, the floor's figure and ours in words, and the figure the goal is about."""
+    """One line of the table: what was measured, the floor and ours in words, and the figure the goal is about."""
 
     measure: str
     floor: str
@@ -49,3 +50,9 @@ class Row:
     @property
     def ratio(self) -> str:
         return "" if self.goal.unit else f"{self.figure:.2f}"
+
+
+def measure(name: str, scale: float) -> list[Row]:
+    """The rows of the benchmark *name*."""
+    rows: list[Row] = import_module(f"tests.benchmarks.bench_{name}").run(scale)
+    return rows

@@ -11,16 +11,15 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 
 async def main() -> None:
-    client = AsyncWebClient(
-        token=os.environ["LATCHKEY_SLACK_BOT_TOKEN"], base_url=os.environ["LATCHKEY_SLACK_API_URL"]
-    )
+    client = AsyncWebClient(token=os.environ["LATCHKEY_SLACK_BOT_TOKEN"], base_url=os.environ["LATCHKEY_SLACK_API_URL"])
     app = AsyncApp(client=client, process_before_response=True)
 
     async def hear(ack: AsyncAck) -> None:
         await ack()
 
     app.command("/m365")(hear)
-    await AsyncSocketModeHandler(app, os.environ["LATCHKEY_SLACK_APP_TOKEN"]).start_async()
+    handler = AsyncSocketModeHandler(app, os.environ["LATCHKEY_SLACK_APP_TOKEN"])
+    await handler.start_async()  # type: ignore[no-untyped-call]  # Bolt left it untyped
 
 
 if __name__ == "__main__":

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tests.benchmarks import Goal, Row
 from tests.benchmarks.knocking import Knocking
@@ -14,45 +17,59 @@ from tests.benchmarks.servers import PATH, SIGNING_SECRET
 _ROUNDS = 11
 _COMMANDS = 200
 
+_SERVERS: Final = {
+    "bolt": "bare Bolt, before response",
+    "synced": "the same, each body synced first",
+    "door": "our front door",
+}
+
+
+@dataclass(frozen=True)
+class _Used:
+    """Microseconds until the middle command of a round was acknowledged, and of the server's CPU for each."""
+
+    p50: float
+    cpu: float
+
 
 def run(scale: float) -> list[Row]:
-    """The time of the middle command, and the CPU of each, in interleaved rounds."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        _server("bolt", folder) as bolt,
-        _server("door", folder) as door,
-        Knocking(bolt.said, SIGNING_SECRET, path=PATH) as at_bolt,
-        Knocking(door.said, SIGNING_SECRET, path=PATH) as at_door,
-    ):
-        for warm_up in (at_bolt, at_door):
-            _round(warm_up, bolt)
-        bare, ours = [], []
-        for _ in range(_ROUNDS):
-            bare.append(_round(at_bolt, bolt))
-            ours.append(_round(at_door, door))
-    rows = []
-    for name, place, bound in (("p50", 0, 1.5), ("CPU", 1, 1.4)):
-        floor, mine = [used[place] * 1e6 for used in bare], [used[place] * 1e6 for used in ours]
-        rows.append(
-            Row(
-                f"slash command acknowledged durably, {name}",
-                f"bare Bolt, before response: {statistics.median(floor):.0f} µs",
-                f"{statistics.median(mine):.0f} µs",
-                statistics.median(one / other for one, other in zip(mine, floor, strict=True)),
-                Goal("≤", bound),
-            )
-        )
-    return rows
+    """Interleaved rounds at one server after the other, from one connection each."""
+    used: dict[str, list[_Used]] = {which: [] for which in _SERVERS}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        servers = {
+            which: stack.enter_context(Child("tests.benchmarks.servers", which, folder, folder=Path(folder)))
+            for which in _SERVERS
+        }
+        doors = {
+            which: stack.enter_context(Knocking(server.said, SIGNING_SECRET, path=PATH))
+            for which, server in servers.items()
+        }
+        for each_round in range(_ROUNDS + 1):
+            for which in _SERVERS:
+                took = _round(doors[which], servers[which])
+                if each_round:  # the first one warms up
+                    used[which].append(took)
+    return [
+        _row("p50", "bolt", used, 1.5),
+        _row("CPU", "bolt", used, 1.4),
+        _row("p50", "synced", used, 1.5),
+        _row("CPU", "synced", used, 1.4),
+    ]
 
 
-def _server(which: str, folder: str) -> Child:
-    further = [folder] if which == "door" else []
-    return Child("tests.benchmarks.servers", which, *further, folder=Path(folder))
+def _row(what: str, floor: str, used: dict[str, list[_Used]], bound: float) -> Row:
+    ours, bare = ([getattr(took, what.lower()) for took in used[which]] for which in ("door", floor))
+    return Row(
+        f"slash command acknowledged durably, {what}",
+        f"{_SERVERS[floor]}: {statistics.median(bare):.0f} µs",
+        f"{statistics.median(ours):.0f} µs",
+        statistics.median(mine / other for mine, other in zip(ours, bare, strict=True)),
+        Goal("≤", bound),
+    )
 
 
-def _round(door: Knocking, server: Child) -> tuple[float, float]:
-    """Seconds until the middle command was acknowledged, and seconds of the server's CPU for each."""
+def _round(door: Knocking, server: Child) -> _Used:
     requests = [door.signed() for _ in range(_COMMANDS)]
     before = server.ask("cpu")
     times = door.knock_with_each(requests)
-    return statistics.median(times), (server.ask("cpu") - before) / _COMMANDS
+    return _Used(statistics.median(times) * 1e6, (server.ask("cpu") - before) / _COMMANDS * 1e6)

@@ -53,9 +53,10 @@ class _NoForms:
 
 def run(scale: float) -> list[Row]:
     """One row for CPU, one for time."""
-    with tempfile.TemporaryDirectory() as folder, Child(
-        "tests.benchmarks.world", "socket", folder, folder=Path(folder)
-    ) as world:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Child("tests.benchmarks.world", "socket", folder, folder=Path(folder)) as world,
+    ):
         with environment(world.said["environment"]):
             return asyncio.run(_measure(world, read_config()))
 
@@ -159,7 +160,10 @@ async def _a_runner(
             await store.requests.add(request)
             return request.id
 
-        yield confirmed, runner.advance
+        async def advance(request_id: str) -> None:
+            await runner.advance(request_id, clock.monotonic())
+
+        yield confirmed, advance
         left = await store.requests.recent(olive, 1)
         if left[0].state is not RequestState.DONE:
             raise RuntimeError(f"the benchmark's own action failed: {left[0].sentence}")

@@ -23,7 +23,9 @@ def run(scale: float) -> list[Row]:
     with (
         tempfile.TemporaryDirectory() as folder,
         Child("tests.benchmarks.world", "http", folder, folder=Path(folder)) as world,
-        Child("tests.benchmarks.servers", "bot", folder=Path(folder), settings=world.said["environment"]) as bot,
+        Child(
+            "tests.benchmarks.servers", "bot", folder, folder=Path(folder), settings=world.said["environment"]
+        ) as bot,
         Knocking(bot.said, world.said["environment"]["LATCHKEY_SLACK_SIGNING_SECRET"]) as door,
     ):
         _probe(door, 20)

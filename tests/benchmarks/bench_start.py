@@ -45,7 +45,7 @@ def run(scale: float) -> list[Row]:
 
 def _of_starts(bare: list[_Start], ours: list[_Start], used: float) -> Iterator[Row]:
     def median(starts: list[_Start], of: str) -> float:
-        return statistics.median(getattr(start, of) for start in starts)
+        return float(statistics.median(getattr(start, of) for start in starts))
 
     floor = "bare Bolt, Socket Mode"
     soon, late = median(bare, "ready"), median(ours, "ready")
@@ -104,7 +104,11 @@ def _memory_after_a_session(world: Child, folder: Path, settings: Mapping[str, s
 def _running(world: Child, folder: Path, settings: Mapping[str, str], *program: str) -> Iterator[int]:
     """A program that Slack can reach, from then on until the end of the block; its process id."""
     process = subprocess.Popen(
-        [sys.executable, "-m", *program], cwd=folder, env=environment(settings), stderr=subprocess.DEVNULL
+        [sys.executable, "-m", *program],
+        cwd=folder,
+        env=environment(settings),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         world.ask("connected", count=1)

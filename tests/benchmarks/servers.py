@@ -1,4 +1,4 @@
-"""What is measured, each in a process of its own: `python -m tests.benchmarks.servers bolt|synced|door|bot [FOLDER]`."""
+"""What is measured, each in a process of its own: `python -m tests.benchmarks.servers WHICH FOLDER`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from slack_bolt.async_app import AsyncAck, AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_sdk.web.async_client import AsyncWebClient
@@ -54,6 +55,25 @@ async def bolt() -> None:
     """Bare Bolt over signed HTTP: nothing is remembered, nothing else is checked."""
     async with _served(_app(signing_secret=SIGNING_SECRET).web_app(PATH, 0)) as port:
         await answer_questions(port, cpu=_cpu)
+
+
+async def synced(folder: Path) -> None:
+    """The same Bolt, after the least that is durable: each body appended to a file and synced, in a thread."""
+
+    @web.middleware
+    async def kept(request: web.Request, handler: Handler) -> web.StreamResponse:
+        await asyncio.to_thread(append, await request.read())
+        return await handler(request)
+
+    def append(body: bytes) -> None:
+        file.write(body)
+        os.fdatasync(file.fileno())
+
+    with (folder / "kept").open("ab", buffering=0) as file:
+        application = _app(signing_secret=SIGNING_SECRET).web_app(PATH, 0)
+        application.middlewares.append(kept)
+        async with _served(application) as port:
+            await answer_questions(port, cpu=_cpu)
 
 
 async def door(folder: Path) -> None:
@@ -132,9 +152,11 @@ async def _served(application: web.Application) -> AsyncIterator[int]:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["bolt"]:
+        case ["bolt", _]:
             asyncio.run(bolt())
+        case ["synced", folder]:
+            asyncio.run(synced(Path(folder)))
         case ["door", folder]:
             asyncio.run(door(Path(folder)))
-        case ["bot"]:
+        case ["bot", _]:
             asyncio.run(bot())

@@ -38,7 +38,7 @@ async def main(transport: Literal["socket", "http"], folder: Path) -> None:
             return seen
 
         async def flood(text: str, count: int, at_once: int, person: str) -> list[float | None]:
-            """Type *text* so often, never more than *at_once* unacknowledged; the seconds each took, None if too many."""
+            """Type *text* so often, at most *at_once* unacknowledged; the seconds each took, None if too many."""
             places = asyncio.Semaphore(at_once)
 
             async def typed() -> float | None:

@@ -6,6 +6,15 @@ from typing import Any
 
 from playwright.async_api import Locator, Page, expect
 
+_TOO_WIDE = """(width) => [...document.querySelectorAll("html, body *")]
+  .filter((element) => element.checkVisibility() && !element.closest(".table, .tabs"))
+  .filter((element) => {
+    const scrolls = element.matches("html") || ["auto", "scroll"].includes(getComputedStyle(element).overflowX);
+    return scrolls && (element.scrollWidth > element.clientWidth || element.clientWidth > width);
+  })
+  .map((element) => `${element.localName}#${element.id}.${element.className}: ${element.scrollWidth}`)"""
+"""Wide tables and the row of tabs scroll by themselves; nothing else should."""
+
 
 class Screen:
     """What is on one screen, and what one does there."""
@@ -37,10 +46,10 @@ class Screen:
         """The title of the open form."""
         return self.form.get_by_role("heading", name=name)
 
-    async def scrolls_sideways(self) -> bool:
-        """Whether the page is wider than the screen."""
-        wider: bool = await self.page.evaluate("document.scrollingElement.scrollWidth > innerWidth")
-        return wider
+    async def too_wide(self) -> list[str]:
+        """What is wider than the room there is: the page itself, or anything in it that was not made to scroll."""
+        found: list[str] = await self.page.evaluate(_TOO_WIDE, (self.page.viewport_size or {})["width"])
+        return found
 
     # Doing.
 

@@ -9,23 +9,17 @@ from sandbox.faults import Delay, Rule
 from sandbox.world import World
 from tests.browser.conftest import OpenScreen
 from tests.browser.screen import button
+from tests.browser.session import turn_session
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 PASSWORD = re.compile(r"[A-Z][a-z]+-[A-Z][a-z]+-[A-Z][a-z]+-\d{4}")
 
 
-async def session(world: World, wish: str) -> None:
-    """Have Ana turn the management session on or off, elsewhere, and wait until she is told."""
-    told = len(world.slack.ephemerals("ana"))
-    await world.slack.command("ana", "#it-approvals", f"/m365-session {wish}")
-    await world.slack.until(lambda: len(world.slack.ephemerals("ana")) > told)
-
-
 async def test_the_help_desk_resets_a_password_from_the_command_to_the_phone(
     world: World, open_screen: OpenScreen
 ) -> None:
-    await session(world, "off")
+    await turn_session(world, "off")
     olive = await open_screen("olive")
 
     await olive.say('/m365 reset-password adele@contoso.com --reason "locked out"')
@@ -91,7 +85,7 @@ async def test_the_help_desk_resets_a_password_from_the_command_to_the_phone(
 
 
 async def test_a_password_is_shown_to_nobody_else_and_not_twice(world: World, open_screen: OpenScreen) -> None:
-    await session(world, "on")
+    await turn_session(world, "on")
     olive, ana = await open_screen("olive"), await open_screen("ana")
     card = await olive.reset("pradeep@contoso.com", "Pradeep Gupta, Finance")
     seen_by_ana = ana.message("The password of Pradeep Gupta was reset")
@@ -111,7 +105,7 @@ async def test_a_password_is_shown_to_nobody_else_and_not_twice(world: World, op
 
 
 async def test_a_second_reset_is_one_message(world: World, open_screen: OpenScreen) -> None:
-    await session(world, "on")
+    await turn_session(world, "on")
     olive = await open_screen("olive")
     messages = olive.messages.get_by_role("article")
     before = await messages.count()

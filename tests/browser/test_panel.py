@@ -43,6 +43,8 @@ async def test_eight_hours_later_the_session_is_over(open_screen: OpenScreen) ->
     panel = await olive.open_panel("Time and bot")
     await panel.get_by_role("button", name="+8 h").click()
     await expect(panel).to_contain_text("in the pretend world, +8 h.")
+    await olive.go("helpdesk")
+    await olive.go("Latchkey home")  # which Slack tells the bot, as it does not when time goes by
     await expect(olive.home).to_contain_text("Off. It opens by itself when an action needs it.")
 
 

@@ -206,6 +206,11 @@ class World:
         """The first request."""
         return next(iter(self.requests.values()))
 
+    def passes_until(self, when: datetime | None) -> None:
+        """Let the time pass until then, if that is to come."""
+        if when is not None and when > self.time.now():
+            self.time.advance((when - self.time.now()).total_seconds())
+
     def of_attempts(self, kind: str) -> list[AuditRecord]:
         return [row.record for row in self.audit if row.record.kind == kind]
 
@@ -214,17 +219,16 @@ class World:
 class Hurried:
     """The clock of a walk: it does not wait, it moves the time. Whoever else sleeps is woken as the time comes."""
 
-    time: ManualClock
+    world: World
 
     def now(self) -> datetime:
-        return self.time.now()
+        return self.world.time.now()
 
     def monotonic(self) -> float:
-        return self.time.monotonic()
+        return self.world.time.monotonic()
 
     async def sleep_until(self, when: datetime) -> None:
-        if when > self.time.now():
-            self.time.advance((when - self.time.now()).total_seconds())
+        self.world.passes_until(when)
         await asyncio.sleep(0)
 
 
@@ -234,7 +238,7 @@ class Process:
     def __init__(self, world: World) -> None:
         self.world = world
         self.dead = False
-        self.clock = Hurried(world.time)
+        self.clock = Hurried(world)
         self.reveals = SecretsInWaiting(self.clock)
         self.passed: list[Point] = []
         self.rows = Rows(self)
@@ -286,7 +290,7 @@ class Process:
     async def advance(self, request_id: str) -> None:
         """What the worker does with a request that it is woken for."""
         try:
-            await self.runner.advance(request_id)
+            await self.runner.advance(request_id, self.clock.monotonic())
         except Exception:  # noqa: BLE001 - as the worker, which answers for faults nobody foresaw
             try:
                 await self.runner.stumbled(request_id, "abc123")
@@ -314,8 +318,7 @@ async def live(world: World, request_id: str = "r1", *, lives: int = 10) -> Proc
                 row.answer.get("reveal") == "waiting" and not process.reveals.holds(request_id)
             ):
                 assert world.time.now() - T0 < timedelta(hours=2), f"no end of {row.state}: {row.sentence}"
-                if row.due_at and row.due_at > world.time.now():
-                    world.time.set(row.due_at)
+                world.passes_until(row.due_at)
                 await process.advance(request_id)
         except (Killed, StorageProblem):
             await process.close()

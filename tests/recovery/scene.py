@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +42,10 @@ class Row:
     @property
     def answer(self) -> dict[str, Any]:
         return dict(self.details["answer"])
+
+    def seconds_to_go(self, now: float) -> float:
+        """How long until it is due."""
+        return datetime.fromisoformat(self.due_at).timestamp() - now if self.due_at else 0.0
 
 
 class Scene:
@@ -123,16 +128,20 @@ class Scene:
         while not (found := look()):
             assert time.monotonic() < deadline, self._picture()
             rows = self.rows()
-            if all(row.state.final or row.state is RequestState.UNKNOWN for row in rows):
-                self.world.clock.advance(601)  # until the second look
-            if not await self._changes(rows) and any(row.state is RequestState.RUNNING for row in rows):
-                self.world.clock.advance(15)  # while it reads back, for a minute
+            under_way = [row for row in rows if not row.state.final and row.due_at is None]
+            second_looks = [
+                row.seconds_to_go(self.world.clock.now()) for row in rows if row.state is RequestState.UNKNOWN
+            ]
+            if not under_way and min(second_looks, default=0.0) > 0:
+                self.world.clock.advance(min(second_looks) + 1)
+            elif not await self._changes(rows) and (under_way or second_looks):
+                self.world.clock.advance(10)  # it reads back, for a minute, or waits for a Microsoft that is away
         return found
 
     async def _changes(self, rows: list[Row]) -> bool:
         """Whether any row changes within a moment."""
         try:
-            return await self.until(lambda: rows != self.rows(), 0.5)
+            return await self.until(lambda: rows != self.rows(), 0.15)
         except AssertionError:
             return False
 

@@ -134,7 +134,7 @@ async def test_a_reset_that_got_no_answer_is_never_sent_again(scene: Scene, effe
     assert len(sent) == 1
 
 
-@pytest.mark.parametrize("write", (BLOCK, ADD, REMOVE), ids=lambda write: write.method)
+@pytest.mark.parametrize("write", [BLOCK, ADD, REMOVE], ids=lambda write: write.method)
 @pytest.mark.parametrize("effect", UNANSWERED.values(), ids=UNANSWERED)
 async def test_what_sets_a_state_is_sent_once_more_when_it_is_seen_not_to_be_there(
     scene: Scene, write: Write, effect: Effect
