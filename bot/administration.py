@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from bot.directory import find_group, find_people, means_exactly
+from bot.directory import find_group, find_people, means_exactly, quoted
 from bot.errors import BadInput
 from bot.model import Grant, IdentityKind, Mode, Operator, SlackUser, TenantSettings
 from bot.ports import Reader
@@ -97,7 +97,7 @@ class Administration(Generic[Author]):
         if not self.worker_client_id:
             raise BadInput("LATCHKEY_WORKER_CLIENT_ID is not set. Set it to the application's client id.")
         directory = await self.directory()
-        query = {"$filter": f"appId eq '{self.worker_client_id}'", "$select": "id,displayName"}
+        query = {"$filter": f"appId eq {quoted(self.worker_client_id)}", "$select": "id,displayName"}
         found = await directory.collect("servicePrincipals", query=query)
         if not found:
             raise BadInput(f"The tenant has no application {self.worker_client_id}. Register it there first.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import stat
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -56,7 +57,7 @@ class Config(BaseSettings):
     audit_key_file: Path | None = None
     support_contact: str = "your tenant administrators"
     ticket_pattern: str | None = None
-    http_port: int | None = None
+    http_port: int | None = Field(default=None, ge=1, le=65535)
     log_level: str = "INFO"
     time_zone: str = "UTC"
     sandbox_clock: str | None = None
@@ -68,11 +69,24 @@ class Config(BaseSettings):
         if not value:
             return value
         parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        plain = value.isascii() and value.isprintable() and not set(" \\") & set(value)  # urlsplit drops line ends
+        if not plain or parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("must be an address like https://host[:port][/path]")
+        if parts.port == 0:  # the property itself refuses what is no port
+            raise ValueError("must not have port 0")
         if parts.username or parts.password:
             raise ValueError("must not hold a user name or password")
+        if parts.scheme == "http" and not _is_loopback(value):
+            raise ValueError("must begin with https: tokens are sent there")
         return value.rstrip("/")
+
+    @field_validator("slack_bot_token", "slack_app_token", "slack_signing_secret", "service_client_secret")
+    @classmethod
+    def _a_secret(cls, value: SecretStr) -> SecretStr:
+        secret = value.get_secret_value().strip()  # files that hold one often end in a line end
+        if not (secret.isascii() and secret.isprintable()) or " " in secret:
+            raise ValueError("must be one word of plain characters")
+        return SecretStr(secret)
 
     @field_validator("time_zone")
     @classmethod
@@ -145,10 +159,18 @@ def _is_loopback(address: str | None) -> bool:
         return False
 
 
+def _refuse_a_readable_env_file(path: Path) -> None:
+    if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise ConfigurationError(f"{path} holds secrets and can be opened by others. Run: chmod 600 {path}")
+
+
 def read_config() -> Config:
     """The settings of this process. Raises `ConfigurationError` naming the wrong setting, never showing its value."""
+    _refuse_a_readable_env_file(Path(".env"))
     try:
         return Config()
+    except UnicodeDecodeError:
+        raise ConfigurationError(".env is not written in UTF-8. Save it again as UTF-8.") from None
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
         where = "".join(f"LATCHKEY_{str(part).upper()}: " for part in problem["loc"])

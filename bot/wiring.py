@@ -96,7 +96,13 @@ async def microsoft(config: Config, clock: SystemClock) -> AsyncIterator[Microso
     """Open the shared HTTP session and what goes through it. Nothing is sent yet."""
     config.need("tenant_id", "vault_url")
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(open_http(config.extra_ca_file))
+        try:
+            http = await stack.enter_async_context(open_http(config.extra_ca_file))
+        except OSError as error:
+            raise ConfigurationError(
+                f"LATCHKEY_EXTRA_CA_FILE: {config.extra_ca_file} cannot be used as a list of certificates. "
+                "Name a file of them in PEM, or leave it out."
+            ) from error
         credential = LateCredential(
             lambda: bot_credential(config.bot_identity.value, authority_host=config.authority_host, http=http)
         )
@@ -390,7 +396,10 @@ async def _served(bot: Latchkey, port: int) -> AsyncIterator[None]:
     runner = web.AppRunner(application, access_log=None, auto_decompress=False)
     await runner.setup()
     try:
-        await web.TCPSite(runner, port=port).start()
+        try:
+            await web.TCPSite(runner, port=port).start()
+        except OSError as error:
+            raise ConfigurationError(f"LATCHKEY_HTTP_PORT: nobody can listen on port {port} ({error}).") from error
         yield
     finally:
         await runner.cleanup()
@@ -410,7 +419,10 @@ async def _stumbles_are_logged(request: web.Request, handler: Handler) -> web.St
 
 def _killed_at(name: str) -> Passed:
     """For crash tests in the sandbox: the process ends, as by a power cut, when it passes the point of that name."""
-    fatal = Point[name]
+    try:
+        fatal = Point[name]
+    except KeyError as error:
+        raise ConfigurationError(f"LATCHKEY_SANDBOX_KILL_AT: {name} is no point of the road.") from error
 
     def passed(point: Point) -> None:
         if point is fatal:
@@ -492,22 +504,27 @@ async def _sandbox_time(url: str, clock: SystemClock, world_gone: Callable[[], N
 
     *world_gone* is called when the stream ends: without its world the bot has nothing left to talk to.
     """
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as http:
-        async with http.get(url) as stream:
+    async with AsyncExitStack() as stack:
+        try:
+            unlimited = aiohttp.ClientTimeout(total=None)
+            http = await stack.enter_async_context(aiohttp.ClientSession(timeout=unlimited))
+            stream = await stack.enter_async_context(http.get(url))
             clock.set_offset(_offset(await stream.content.readline()))
+        except (aiohttp.ClientError, ValueError, LookupError, TypeError) as error:
+            raise ConfigurationError("LATCHKEY_SANDBOX_CLOCK: the sandbox does not answer there.") from error
 
-            async def follow() -> None:
-                with suppress(aiohttp.ClientError):  # the world may end in the middle of a line
-                    async for line in stream.content:
-                        clock.set_offset(_offset(line))
-                world_gone()
+        async def follow() -> None:
+            with suppress(aiohttp.ClientError):  # the world may end in the middle of a line
+                async for line in stream.content:
+                    clock.set_offset(_offset(line))
+            world_gone()
 
-            following = asyncio.create_task(follow())
-            try:
-                yield
-            finally:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+        following = asyncio.create_task(follow())
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
 
 def _offset(line: bytes) -> float:

@@ -36,8 +36,13 @@ def key_from_file(path: Path, *, database: Path) -> Secret:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_privately(path, new_key().reveal())
     _refuse_readable(path)
-    key = path.read_text(encoding="ascii").strip()
-    return Secret(key)
+    try:
+        return Secret(path.read_text(encoding="ascii").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageProblem(
+            f"The audit key {path} cannot be read: it must be a file of plain characters. Put it back from where keys "
+            "are kept."
+        ) from error
 
 
 def kept_head(path: Path) -> Head | None:

@@ -65,5 +65,6 @@ async def test_the_audit_trail_tells_it_and_joins_with_microsofts(stage: Stage) 
     assert started.facts["reason"] == "locked out"
     assert started.facts["verified"]
     assert started.session_generation == 1
-    audits = [audit for audit in stage.world.directory.audits if audit.request_id == finished.facts["microsoft_request_id"]]
-    assert [audit.client_request_id for audit in audits] == [started.attempt_id]
+    found = finished.facts["microsoft_request_id"]
+    theirs = [audit for audit in stage.world.directory.audits if audit.request_id == found]
+    assert [audit.client_request_id for audit in theirs] == [started.attempt_id]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from playwright.async_api import Locator, Page, expect
 
 _TOO_WIDE = """(width) => [...document.querySelectorAll("html, body *")]
@@ -116,14 +114,3 @@ def _with(found: Locator, words: tuple[str, ...]) -> Locator:
     for each in words:
         found = found.filter(has_text=each)
     return found
-
-
-async def words_of(found: Locator) -> str:
-    """What can be read there, as one would select and copy it."""
-    text: str = await found.inner_text()
-    return text
-
-
-async def asked(screen: Screen, expression: str, *arguments: Any) -> Any:
-    """What an expression is in the page."""
-    return await screen.page.evaluate(expression, *arguments)

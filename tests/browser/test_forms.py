@@ -12,7 +12,9 @@ from tests.browser.screen import Screen, button
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-OUTSIDE = "!document.querySelector('dialog').contains(document.activeElement) && document.activeElement !== document.body"
+OUTSIDE = (
+    "!document.querySelector('dialog').contains(document.activeElement) && document.activeElement !== document.body"
+)
 """Whether the focus is somewhere on the page, but not in the dialog."""
 
 
@@ -138,9 +140,7 @@ async def test_what_can_be_taken_back_is_taken_back_by_undo(world: World, open_s
     assert world.directory.user("diego@contoso.com").enabled
 
 
-async def test_a_press_that_asks_first_is_told_to_the_bot_only_after_yes(
-    world: World, open_screen: OpenScreen
-) -> None:
+async def test_a_press_that_asks_first_is_told_to_the_bot_only_after_yes(world: World, open_screen: OpenScreen) -> None:
     def text(words: str) -> dict[str, str]:
         return {"type": "plain_text", "text": words}
 

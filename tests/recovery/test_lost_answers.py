@@ -110,6 +110,7 @@ async def test_a_change_whose_answer_is_lost_is_found_by_reading_back(scene: Sce
     assert finished["facts"]["found_by"] == "reading back"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("effect", UNANSWERED.values(), ids=UNANSWERED)
 async def test_a_reset_that_got_no_answer_is_never_sent_again(scene: Scene, effect: Effect) -> None:
     """Each sending would be another password."""
@@ -134,6 +135,7 @@ async def test_a_reset_that_got_no_answer_is_never_sent_again(scene: Scene, effe
     assert len(sent) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [BLOCK, ADD, REMOVE], ids=lambda write: write.method)
 @pytest.mark.parametrize("effect", UNANSWERED.values(), ids=UNANSWERED)
 async def test_what_sets_a_state_is_sent_once_more_when_it_is_seen_not_to_be_there(
@@ -170,6 +172,7 @@ async def test_a_graph_that_never_answers_counts_as_a_lost_answer(scene: Scene) 
     assert len([request for request in scene.graph_requests() if request.method == "PATCH"]) == 2
 
 
+@pytest.mark.slow
 @each_write
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_busy_graph_is_waited_for_as_long_as_it_asks(scene: Scene, write: Write, status: int) -> None:
@@ -190,6 +193,7 @@ async def test_a_busy_graph_is_waited_for_as_long_as_it_asks(scene: Scene, write
     }
 
 
+@pytest.mark.slow
 @each_write
 async def test_a_graph_that_stays_busy_is_a_failure_that_changed_nothing(scene: Scene, write: Write) -> None:
     row = await ask(scene, write, Answer(429, BUSY, {"Retry-After": "3600"}))

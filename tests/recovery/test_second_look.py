@@ -106,6 +106,7 @@ async def test_a_contradiction_at_the_second_look_is_a_failure_to_be_tried_again
     assert (await scene.end_of()).state is RequestState.DONE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["vault-down", "entra-down", "graph-down", "policy-blocks-service-account"])
 async def test_a_second_look_that_cannot_look_says_so_and_looks_again(stage: Stage, fault: str) -> None:
     stage.world.faults.add(Rule("graph", "PATCH", "/users/*", Drop("after"), times=1))
