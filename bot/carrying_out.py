@@ -26,6 +26,9 @@ REPLICAS_LAG: Final = timedelta(seconds=60)
 SECOND_LOOK: Final = timedelta(minutes=10)
 """When an unconfirmed outcome is looked at again; only a contradiction then is a failure."""
 
+ONE_OLD_REPLICA: Final = timedelta(seconds=15)
+"""How long a second look is repeated: one stale answer among good ones is no contradiction."""
+
 REVEAL_FOR: Final = timedelta(minutes=10)
 """How long a generated secret waits to be seen."""
 
@@ -97,7 +100,7 @@ class CarryingOut:
         plan, target = self._planned()
         await self._attempts_so_far()
         acting = await self._journey.open_session()
-        match await self._look(acting):
+        match await self._look(acting, ONE_OLD_REPLICA):
             case _Seen.NOT_READ:
                 await self._not_confirmed("Microsoft could not be asked whether this was done.")
             case _Seen.NOT_THERE:

@@ -114,13 +114,10 @@ def _a_moment(text: str) -> datetime:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # What is imported stays. Looking for garbage in it takes a tenth of the start now, and later, whenever all of it is
-    # looked through, more time than the event loop should ever be held.
-    gc.disable()
+    gc.disable()  # what is imported stays: to look for garbage in it meanwhile takes a tenth of the start
     from bot.config import read_config
     from bot.wiring import run
 
-    gc.freeze()
     gc.enable()
     return asyncio.run(run(read_config()))
 

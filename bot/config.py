@@ -30,7 +30,12 @@ class Config(BaseSettings):
     """Every setting, by its name without the prefix `LATCHKEY_`. `docs/configuration.md` says what each means."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LATCHKEY_", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+        env_prefix="LATCHKEY_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
     )
 
     slack_bot_token: SecretStr = Field(default=SecretStr(""))

@@ -17,7 +17,7 @@ from bot.runner import Runner
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 64
+AT_ONCE = 32
 """Requests under way at the same time; more wait their turn in memory, their rows being safe already."""
 
 NOT_SOONER_THAN = timedelta(seconds=1)

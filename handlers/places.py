@@ -49,7 +49,7 @@ class Places:
 
     async def is_shared(self, channel: str) -> bool:
         """Whether another company reads there by now. Raises `SlackProblem`."""
-        info = None if channel in self._directs.values() else await self._info(channel)
+        info = None if _is_direct(channel) else await self._info(channel)
         return info is not None and _is_shared(info)
 
     async def direct(self, user: str) -> str:
@@ -62,7 +62,7 @@ class Places:
         work_channels = (await self._settings.current()).work_channels
         if work_channels and channel not in work_channels:
             return "It is told here because the channel you asked in is not a work channel of Latchkey."
-        info = await self._info(channel)
+        info = None if _is_direct(channel) else await self._info(channel)
         if info is None:
             return "It is told here because Latchkey is not in the conversation you asked in."
         if _is_shared(info):
@@ -91,6 +91,11 @@ class Places:
             found = None
         self._known[channel] = (asked_at, found)
         return found
+
+
+def _is_direct(channel: str) -> bool:
+    """Whether two people talk there: ours with the requester is known, any other is none of ours to look at."""
+    return channel.startswith("D")
 
 
 def _is_shared(info: Mapping[str, Any]) -> bool:

@@ -17,9 +17,9 @@ CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0
 """How long an Azure library waits for a connection, and for the next bytes of an answer."""
 
-CONNECTIONS = 32
+CONNECTIONS = 16
 """Connections to one server at the same time. More would be opened at once in a crowd, each with its handshake, and
-bring nothing: at 50 ms an answer these make 640 requests a second, more than Graph takes from one tenant."""
+bring nothing: at 50 ms an answer these make 320 requests a second, about what Graph takes from one tenant."""
 
 
 class ConnectionLost(aiohttp.ClientConnectionError):

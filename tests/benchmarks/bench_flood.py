@@ -47,10 +47,10 @@ def run(scale: float) -> list[Row]:
             Goal("≤", 100, "ms"),
         ),
         Row(
-            "the event loop's longest delay meanwhile",
-            f"in quiet: {quiet_loop['longest'] * 1e3:.1f} ms",
-            f"{loop['longest'] * 1e3:.1f} ms (p99 {loop['p99'] * 1e3:.1f} ms)",
-            round(loop["longest"] * 1e3, 1),
+            "the event loop's longest stretch of work meanwhile",
+            f"in quiet: {quiet_loop['worked'] * 1e3:.1f} ms",
+            f"{loop['worked'] * 1e3:.1f} ms (p99 {loop['p99'] * 1e3:.1f}; late by {loop['late'] * 1e3:.1f} at worst)",
+            round(loop["worked"] * 1e3, 1),
             Goal("≤", 50, "ms"),
         ),
     ]

@@ -46,7 +46,9 @@ class Screen:
 
     async def too_wide(self) -> list[str]:
         """What is wider than the room there is: the page itself, or anything in it that was not made to scroll."""
-        found: list[str] = await self.page.evaluate(_TOO_WIDE, (self.page.viewport_size or {})["width"])
+        size = self.page.viewport_size
+        assert size is not None
+        found: list[str] = await self.page.evaluate(_TOO_WIDE, size["width"])
         return found
 
     # Doing.

@@ -1,4 +1,4 @@
-"""Forms as one fills them in: what is missing is said at its field, nothing is sent by accident, nothing typed is lost."""
+"""Forms as one fills them in: what is missing is said at its field, and nothing happens by accident."""
 
 from typing import Any
 
@@ -158,11 +158,11 @@ async def test_a_press_that_asks_first_is_told_to_the_bot_only_after_yes(world: 
     question = olive.page.get_by_role("dialog", name="Restart it?")
     before = len(world.slack.deliveries)
 
-    for no in (question.get_by_role("button", name="Leave it").click, lambda: olive.page.keyboard.press("Escape")):
+    for no in ("Enter", "Escape"):  # Enter, because what can do no harm is what stands ready
         await olive.messages.get_by_role("button", name="Restart the printer").click()
         await expect(question).to_contain_text("Whatever it prints now is lost.")
         await expect(question.get_by_role("button", name="Leave it")).to_be_focused()
-        await no()
+        await olive.page.keyboard.press(no)
         await expect(question).to_be_hidden()
     assert len(world.slack.deliveries) == before
 

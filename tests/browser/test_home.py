@@ -1,4 +1,4 @@
-"""App Home as its people see it: the session with its buttons, what one may do and why not the rest, and one's requests."""
+"""App Home as its people see it: the session with its buttons, what one may do and why not, and one's requests."""
 
 import re
 

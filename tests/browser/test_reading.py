@@ -1,4 +1,4 @@
-"""The page can be read by everybody: every text stands out from its ground, by day and by night, and controls have names."""
+"""The page can be read by everybody: texts stand out from their ground by day and by night, controls have names."""
 
 from typing import Literal
 
@@ -30,7 +30,8 @@ FAINT = """() => {
     return layers.reduceRight((below, layer) => over(layer, below), [255, 255, 255]);
   };
   const light = (color) => {
-    const [r, g, b] = color.map((part) => (part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4));
+    const linear = (part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = color.map((part) => linear(part / 255));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const ratio = (ink, paper) => {

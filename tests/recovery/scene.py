@@ -26,7 +26,7 @@ from tests.stage import HELPDESK, environment, set_up
 
 T = TypeVar("T")
 
-PATIENCE = 20.0
+PATIENCE = 90.0
 """Real seconds after which something that did not come true will not."""
 
 

@@ -173,6 +173,7 @@ async def test_a_story_under_way_goes_on_in_private_once_its_channel_is_shared(s
     shared.world.faults.start("vault-throttled")
     await slack.command("ana", HELPDESK, '/m365 block-sign-in alex@contoso.com --reason "lost his laptop"')
     card = await shared.card(before, " steps")
+    await shared.until(lambda: slack.thread(card))
     await slack.share_channel(HELPDESK)
     await heard(shared.bot)
     written, replies = card.visible_text, len(slack.thread(card))
