@@ -36,7 +36,7 @@ _NOTHING_CHANGED: Final = frozenset({"refused", "unavailable"})
 """Outcomes of an attempt after which the call may be sent again."""
 
 _NO_ANSWER: Final = "This was sent to Microsoft, but no clear answer came back"
-_ON_ITS_WAY: Final = "The bot was restarted while this was on its way to Microsoft"
+_ON_ITS_WAY: Final = "The bot was interrupted while this was on its way to Microsoft"
 _NOT_WRITTEN: Final = "Latchkey could not write down what came of this."
 _PARTLY: Final = "Not all of this was done. Look at the account before you try again."
 _SEEN: Final = frozenset({"showing", "revealed"})
@@ -85,7 +85,7 @@ class CarryingOut:
         plan, target = self._planned()
         attempts = await self._attempts_so_far()
         self._resumed = True
-        self._journey.show("restart", "The bot was restarted: looking at what was done", StepStatus.DONE)
+        self._journey.show("interrupted", "The bot was interrupted: looking at what was done", StepStatus.DONE)
         acting = await self._journey.open_session()
         for index, call in enumerate(plan.calls):
             last = attempts.get(index)

@@ -56,6 +56,7 @@ async def test_two_changes_of_one_account_are_made_one_after_the_other(stage: St
     assert read_back < written[1]
 
 
+@pytest.mark.slow
 async def test_the_same_change_twice_at_once_is_made_once_and_asked_about(stage: Stage) -> None:
     scene, world = Scene(stage.world), stage.world
     world.faults.add(Rule("graph", "PATCH", "/users/*", Delay(0.2), times=1))
@@ -86,6 +87,7 @@ async def asked_about(stage: Stage) -> Scene:
     return scene
 
 
+@pytest.mark.slow
 async def test_who_goes_on_from_a_form_that_says_so_is_not_asked_a_second_time(stage: Stage) -> None:
     scene = await asked_about(stage)
     await stage.world.slack.click("ana", "modal", RESET_ADELE)
@@ -95,6 +97,7 @@ async def test_who_goes_on_from_a_form_that_says_so_is_not_asked_a_second_time(s
     assert stage.world.writes("PATCH", "/users/") == 2
 
 
+@pytest.mark.slow
 async def test_a_change_that_was_made_while_a_form_was_open_is_asked_about(stage: Stage) -> None:
     scene = Scene(stage.world)
     await filled_in(stage)
@@ -114,6 +117,7 @@ async def test_a_change_that_was_made_while_a_form_was_open_is_asked_about(stage
 # --- between form and press -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_what_changed_since_it_was_looked_at_is_shown_and_can_be_done_all_the_same(stage: Stage) -> None:
     scene = Scene(stage.world)
     await filled_in(stage)
@@ -130,6 +134,7 @@ async def test_what_changed_since_it_was_looked_at_is_shown_and_can_be_done_all_
     assert stage.world.writes("PATCH", "/users/") == 1
 
 
+@pytest.mark.slow
 async def test_a_session_that_ended_between_form_and_press_opens_again(stage: Stage) -> None:
     scene = Scene(stage.world)
     await filled_in(stage)
@@ -142,6 +147,7 @@ async def test_a_session_that_ended_between_form_and_press_opens_again(stage: St
     assert len(stage.world.entra.grants("password")) == 2
 
 
+@pytest.mark.slow
 async def test_a_target_that_was_deleted_between_form_and_press_is_told_on_the_card(stage: Stage) -> None:
     scene = Scene(stage.world)
     await filled_in(stage)
@@ -154,6 +160,7 @@ async def test_a_target_that_was_deleted_between_form_and_press_is_told_on_the_c
     assert stage.world.graph.writes() == []
 
 
+@pytest.mark.slow
 async def test_a_form_nobody_presses_expires_and_nothing_is_done(stage: Stage) -> None:
     scene = Scene(stage.world)
     await filled_in(stage)
@@ -167,6 +174,7 @@ async def test_a_form_nobody_presses_expires_and_nothing_is_done(stage: Stage) -
 # --- secrets that wait ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_secret_nobody_looked_at_is_gone_after_ten_minutes_and_its_requester_is_called(stage: Stage) -> None:
     card = await stage.reset("olive", "adele@contoso.com", "Adele Vance, Sales")
     stage.world.clock.advance(601)

@@ -150,6 +150,7 @@ async def test_what_sets_a_state_is_sent_once_more_when_it_is_seen_not_to_be_the
     assert outcomes == [("unavailable", "reading back"), ("succeeded", None)]
 
 
+@pytest.mark.slow
 async def test_it_is_sent_no_third_time(scene: Scene) -> None:
     row = await ask(scene, BLOCK, Answer(502), Answer(502))
 
@@ -158,6 +159,7 @@ async def test_it_is_sent_no_third_time(scene: Scene) -> None:
     assert len([request for request in scene.graph_requests() if request.method == "PATCH"]) == 2
 
 
+@pytest.mark.slow
 async def test_a_graph_that_never_answers_counts_as_a_lost_answer(scene: Scene) -> None:
     """It is busy first and asks for most of our patience, so that little of it is left for the silence."""
     for effect in (Answer(429, BUSY, {"Retry-After": "115"}), Hang()):
@@ -206,6 +208,7 @@ async def test_a_graph_that_stays_busy_is_a_failure_that_changed_nothing(scene: 
     await scene.until(lambda: "[Try again]" in scene.story())
 
 
+@pytest.mark.slow
 @each_write
 async def test_a_no_is_told_at_once_and_not_looked_at_again(scene: Scene, write: Write) -> None:
     row = await ask(scene, write, Answer(403, DENIED))

@@ -54,6 +54,7 @@ async def test_a_replica_that_lags_by_seconds_is_asked_again_until_it_shows_the_
     assert "not confirmed" not in scene.world.slack.history_text().lower()
 
 
+@pytest.mark.slow
 async def test_what_microsoft_accepted_and_does_not_show_is_not_confirmed_yet_but_can_be_used(stage: Stage) -> None:
     stage.world.faults.add(Rule("graph", "GET", "/users/*", Lag(150)))
     scene = await pressed(stage)
@@ -76,6 +77,7 @@ async def test_what_microsoft_accepted_and_does_not_show_is_not_confirmed_yet_bu
     assert "The password of Adele Vance was reset" in news.visible_text
 
 
+@pytest.mark.slow
 async def test_a_secret_of_an_unconfirmed_reset_is_offered_once_a_second_look_finds_it_in_force(stage: Stage) -> None:
     stage.world.faults.add(Rule("graph", "PATCH", "/users/*", Drop("after"), times=1))
     lag = stage.world.faults.add(Rule("graph", "GET", "/users/*", Lag(150)))
@@ -90,6 +92,7 @@ async def test_a_secret_of_an_unconfirmed_reset_is_offered_once_a_second_look_fi
     assert scene.world.writes("PATCH", "/users/") == 1
 
 
+@pytest.mark.slow
 async def test_a_contradiction_at_the_second_look_is_a_failure_to_be_tried_again(stage: Stage) -> None:
     lag = stage.world.faults.add(Rule("graph", "GET", "/users/*", Lag(3600)))
     scene = await pressed(stage)
