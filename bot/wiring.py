@@ -332,7 +332,7 @@ async def run(config: Config) -> int:
     # The event loop gives the interpreter up at each send and read. While a thread computes (MSAL signs in, a trail is
     # verified) it would get it back after 5 ms each time, and acknowledgements would add those up.
     sys.setswitchinterval(SWITCH_SECONDS)
-    # What is there by now stays. Looked through for garbage with the rest, it would hold the loop for a tenth of a second.
+    # What is there by now stays. Searched for garbage with the rest, it would hold the loop for a tenth of a second.
     gc.freeze()
     told_to_stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -105,6 +105,12 @@ class Scene:
             found = connection.execute("SELECT body FROM audit WHERE kind = ? ORDER BY seq", (kind,))
             return [json.loads(body) for (body,) in found]
 
+    def all_is_told(self) -> bool:
+        """Whether the bot knows that Slack shows everything it has to say."""
+        with closing(sqlite3.connect(f"file:{self.world.database}?mode=ro", uri=True)) as connection:
+            (untold,) = connection.execute("SELECT count(*) FROM outbox WHERE wanted > sent").fetchone()
+        return bool(untold == 0)
+
     def story(self, *, channel: str = HELPDESK) -> str:
         """All that stands in a channel, threads included."""
         slack = self.world.slack

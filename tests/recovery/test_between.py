@@ -202,6 +202,7 @@ async def test_a_bot_killed_while_a_secret_waits_tells_its_requester_that_it_is_
         await slack.choose("olive", "modal", "How was the caller verified?", "In person")
         await slack.click("olive", "modal", RESET_ADELE)
         await scene.until(lambda: scene.story().count("[Reveal once]") == 2)
+        await scene.until(scene.all_is_told)
         await scene.bot.kill()
         await scene.start()
 

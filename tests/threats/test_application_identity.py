@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from bot.model import IdentityKind, RequestState
 from sandbox.bot_process import BotProcess
@@ -19,10 +20,13 @@ from tests.threats.effects import nothing_done, requests_of, settled
 ADELE = "Adele Vance, Sales"
 
 
-@pytest.fixture
-async def application(tmp_path: Path) -> AsyncIterator[Stage]:
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def application(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     """The whole bot, acting as the application of the world."""
-    async with open_stage(tmp_path) as stage:
+    async with open_stage(tmp_path_factory.mktemp("application"), limits=PATIENT) as stage:
         worker, settings = stage.world.directory.applications["worker"], stage.bot.storage.settings
         acts = replace(
             await settings.current(),
@@ -57,9 +61,11 @@ async def test_a_password_is_not_written_back_by_it_and_the_form_says_where_to_g
     await slack.command("olive", HELPDESK, f'/m365 reset-password {upn} --reason "locked out"')
     form = await application.until(lambda: _form(application, "comes from on-premises Active Directory"))
 
+    await slack.close("olive")
+
     assert "Reset it there" in form
     assert "[Reset the password" not in form
-    assert application.world.graph.writes() == []
+    assert not application.world.writes("POST", f"/users/{application.world.directory.user(upn).id}")
 
 
 def _form(stage: Stage, words: str) -> str:
@@ -78,6 +84,7 @@ async def test_it_stops_at_protected_accounts_though_microsoft_would_not(applica
 
 
 async def test_a_certificate_that_cannot_be_used_is_told_in_words(application: Stage) -> None:
+    await application.ask("ana", "/m365-session off")
     assert application.world.vault.versions(WORKER_CERTIFICATE_SECRET)  # the sound one, which is older from now on
     application.world.vault.put(WORKER_CERTIFICATE_SECRET, "this is no certificate")
 

@@ -172,8 +172,8 @@ def lines(count: int) -> list[str]:
 
 
 async def test_no_text_makes_the_bot_stumble_or_change_anything(shared: Stage) -> None:
-    """A few hundred lines through the real front door; each becomes one request with a sentence, or a form."""
-    typed = lines(300)
+    """Two hundred lines, others each time, through the real door; each is one request with a sentence or a form."""
+    typed = lines(200)
     before = len(await requests_of(shared, "olive", 10_000))
     async with nothing_done(shared):
         for line in typed:

@@ -25,6 +25,7 @@ from tests.threats.log import Log
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+QUICK = {"wrong-password", "vault-forbidden", "graph-down"}
 FAULTS = tuple(kind.name for kind in Faults().catalogue())
 
 
@@ -162,7 +163,7 @@ async def test_after_a_day_without_trouble_secrets_are_in_windows_only_and_once(
 
 
 @pytest.mark.parametrize(
-    "fault", [pytest.param(name, marks=pytest.mark.slow if name == "slack-down" else ()) for name in FAULTS]
+    "fault", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAULTS]
 )
 async def test_whatever_fails_no_secret_comes_to_light(works: Stage, log: Log, fault: str) -> None:
     """S18: every fault that the sandbox knows, at every service."""

@@ -14,6 +14,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import aiohttp
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bot.config import read_config
 from bot.errors import ConfigurationError
@@ -237,6 +239,78 @@ async def test_a_delivery_of_no_known_shape_is_refused_and_never_a_fault_of_ours
 
     assert await state(over_http) == before
     assert CANARY not in log.whole()
+
+
+JUNK: tuple[Any, ...] = (
+    None,
+    True,
+    0,
+    -1,
+    1e308,
+    "",
+    "x",
+    "\n",
+    "\ud800",
+    "a" * 5000,
+    [],
+    {},
+    [[]],
+    [None],
+    {"id": 1},
+    {"id": []},
+    "U0OLIVE001",
+)
+SHAPES: tuple[dict[str, Any], ...] = (
+    a_command("help", trigger="1.1.shape"),
+    a_press(trigger="1.1.shape"),
+    a_press("form.run", trigger="1.1.shape", view=a_submission()["view"], channel=None),
+    a_submission(),
+    {**a_submission(), "type": "view_closed"},
+    {**a_submission(), "type": "block_suggestion", "action_id": "form.find_person", "value": "adele"},
+    an_event(event_id="Ev0shape"),
+    an_event("user_change", event_id="Ev0shape", about={"user": {"id": "U0OLIVE001"}}),
+    an_event("channel_shared", event_id="Ev0shape", about={"channel": "C0HELPDESK"}),
+)
+
+
+def spoiled(shape: Any, path: tuple[int, ...], junk: Any) -> Any:
+    """*shape* with the value at the end of *path* replaced by *junk*; each number chooses a part, round and round."""
+    if not path or not isinstance(shape, dict | list) or not shape:
+        return junk
+    keys = list(shape) if isinstance(shape, dict) else list(range(len(shape)))
+    chosen = keys[path[0] % len(keys)]
+    parts = dict(shape) if isinstance(shape, dict) else dict(enumerate(shape))
+    parts[chosen] = spoiled(parts[chosen], path[1:], junk)
+    return parts if isinstance(shape, dict) else list(parts.values())
+
+
+def spoiled_payloads(count: int) -> list[tuple[bool, Any]]:
+    """Payloads of every kind with one or two parts replaced, and whether each is sent as JSON by itself."""
+    found: list[tuple[bool, Any]] = []
+    change = st.tuples(st.lists(st.integers(0, 30), min_size=1, max_size=4).map(tuple), st.sampled_from(JUNK))
+
+    @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.sampled_from(SHAPES), st.lists(change, min_size=1, max_size=2))
+    def collect(shape: dict[str, Any], changes: list[tuple[tuple[int, ...], Any]]) -> None:
+        payload: Any = shape
+        for path, junk in changes:
+            payload = spoiled(payload, path, junk)
+        found.append(("event" in shape, payload))
+
+    collect()
+    return found
+
+
+async def test_no_payload_makes_the_bot_stumble_or_change_anything(over_http: Stage) -> None:
+    """S3: two hundred signed payloads with odd parts, others each time; none is a fault of ours."""
+    writes = len(over_http.world.graph.writes())
+    for as_json, payload in spoiled_payloads(200):
+        body = json.dumps(payload).encode() if as_json else in_a_form(payload)
+        status = await knock(over_http, body, signed(over_http, body, JSON if as_json else FORM))
+        assert status < 500, payload
+    await settled(over_http.bot)
+
+    assert len(over_http.world.graph.writes()) == writes
 
 
 async def test_half_a_letter_in_a_value_is_read_as_a_mark(over_http: Stage) -> None:

@@ -6,7 +6,8 @@ import ast
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +19,7 @@ from bot.errors import ConfigurationError, StorageProblem
 from bot.wiring import audit_key, storage
 from sandbox.bot_process import BotProcess
 from sandbox.world import World
-from tests.stage import HELPDESK, Stage, environment, open_stage, set_up
+from tests.stage import HELPDESK, environment, open_stage, set_up
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -57,27 +58,17 @@ async def test_all_that_the_bot_makes_is_for_its_owner_only(open_handed: None, t
     }
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
-@pytest.mark.parametrize("path", ["data/latchkey.db", "keys/audit.key"])
-async def test_a_database_or_key_that_others_can_read_is_refused_in_words(
-    stage: Stage, tmp_path: Path, path: str, mode: int
-) -> None:
-    """S29."""
-    (tmp_path / path).chmod(mode)
-
-    with pytest.raises(StorageProblem, match=f"chmod 600 .*{Path(path).name}"):
-        await _open(stage.config)
-
-
-@pytest.mark.parametrize("mode", [0o750, 0o701, 0o777])
-async def test_a_database_in_a_folder_that_others_can_enter_is_refused_in_words(
-    stage: Stage, tmp_path: Path, mode: int
-) -> None:
-    """S29."""
-    (tmp_path / "data").chmod(mode)
-
-    with pytest.raises(StorageProblem, match="chmod 700"):
-        await _open(stage.config)
+@pytest.fixture
+async def config(tmp_path: Path) -> AsyncIterator[Config]:
+    """The settings of an installation whose database is open in another process."""
+    paths = {
+        "LATCHKEY_DATABASE": str(tmp_path / "data" / "latchkey.db"),
+        "LATCHKEY_AUDIT_KEY_FILE": str(tmp_path / "keys" / "audit.key"),
+    }
+    with contextlib.chdir(tmp_path), environment({**REAL, **paths}):
+        config = read_config()
+    async with storage(config, SystemClock(), await audit_key(config, None)):
+        yield config
 
 
 async def _open(config: Config) -> None:
@@ -85,32 +76,55 @@ async def _open(config: Config) -> None:
         pass
 
 
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
+@pytest.mark.parametrize("path", ["data/latchkey.db", "keys/audit.key"])
+async def test_a_database_or_key_that_others_can_read_is_refused_in_words(
+    config: Config, tmp_path: Path, path: str, mode: int
+) -> None:
+    """S29."""
+    (tmp_path / path).chmod(mode)
+
+    with pytest.raises(StorageProblem, match=f"chmod 600 .*{Path(path).name}"):
+        await _open(config)
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o701, 0o777])
+async def test_a_database_in_a_folder_that_others_can_enter_is_refused_in_words(
+    config: Config, tmp_path: Path, mode: int
+) -> None:
+    """S29."""
+    (tmp_path / "data").chmod(mode)
+
+    with pytest.raises(StorageProblem, match="chmod 700"):
+        await _open(config)
+
+
 @pytest.mark.parametrize("end", ["-wal", "-shm"])
 async def test_a_log_beside_the_database_that_others_can_read_is_refused_in_words(
-    stage: Stage, tmp_path: Path, end: str
+    config: Config, tmp_path: Path, end: str
 ) -> None:
     """S29: what was written last stands there first."""
     (tmp_path / "data" / f"latchkey.db{end}").chmod(0o644)
 
     with pytest.raises(StorageProblem, match="chmod 600"):
-        await _open(stage.config)
+        await _open(config)
 
 
-async def test_a_key_beside_the_database_is_refused_in_words(stage: Stage, tmp_path: Path) -> None:
+async def test_a_key_beside_the_database_is_refused_in_words(config: Config, tmp_path: Path) -> None:
     """S23, S29: who can change the one could forge the other."""
     beside = tmp_path / "data" / "audit.key"
 
     with pytest.raises(StorageProblem, match="lies in the same folder as the database"):
-        await _open(stage.config.model_copy(update={"audit_key_file": beside}))
+        await _open(config.model_copy(update={"audit_key_file": beside}))
     assert not beside.exists()
 
 
-async def test_a_key_that_is_gone_is_not_replaced(stage: Stage, tmp_path: Path) -> None:
+async def test_a_key_that_is_gone_is_not_replaced(config: Config, tmp_path: Path) -> None:
     """S23: a new one would make every trail look sound."""
     (tmp_path / "keys" / "audit.key").unlink()
 
     with pytest.raises(StorageProblem, match="is missing"):
-        await _open(stage.config)
+        await _open(config)
     assert not (tmp_path / "keys" / "audit.key").exists()
 
 
@@ -347,11 +361,11 @@ async def test_latchkey_run_ends_with_one_sentence_about_what_is_wrong(tmp_path:
 # --- the source --------------------------------------------------------------------------------------
 
 
-def sources() -> Iterator[tuple[str, ast.Module]]:
+@cache
+def sources() -> tuple[tuple[str, ast.Module], ...]:
     """Every module of the bot."""
-    for room in ("bot", "handlers", "storage"):
-        for path in sorted((ROOT / room).rglob("*.py")):
-            yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+    paths = [path for room in ("bot", "handlers", "storage") for path in sorted((ROOT / room).rglob("*.py"))]
+    return tuple((str(path.relative_to(ROOT)), ast.parse(path.read_text())) for path in paths)
 
 
 def called(tree: ast.Module) -> Iterator[str]:

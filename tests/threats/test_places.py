@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from sandbox.faults import Answer, Rule
 from sandbox.slack import Message
 from tests.stage import HELPDESK, SHELL, Stage
 from tests.threats.effects import heard, requests_of, settled
@@ -76,15 +77,24 @@ async def test_what_was_asked_for_elsewhere_is_told_in_private_with_the_reason(
     assert shown_to_all(shared, channel) == []
 
 
+async def test_what_was_asked_for_in_the_direct_conversation_is_told_there_without_more_ado(shared: Stage) -> None:
+    """S9: it is the requester's own place."""
+    card = await reset_from(shared, "dm")
+
+    assert "Pradeep Gupta" in card.visible_text
+    assert "It is told here because" not in card.visible_text
+
+
 async def test_a_form_that_did_not_open_is_continued_in_private(shared: Stage) -> None:
     """S9: *Continue* names the person, so only who asked sees it, in a shared channel too."""
     slack = shared.world.slack
     before = len(slack.ephemerals("olive"))
-    await slack.command("olive", PARTNERS, "/m365 show-user adele@contoso.com")
+    rule = shared.world.faults.add(Rule("slack", "*", "/views.open", Answer(200, {"ok": False, "error": "x"}), times=1))
+    await slack.command("olive", PARTNERS, '/m365 reset-password adele@contoso.com --reason "x"')
     await shared.until(lambda: slack.ephemerals("olive")[before:])
-    await settled(shared.bot)
+    shared.world.faults.remove(rule)
 
-    assert "Adele Vance" in slack.ephemerals("olive")[-1].visible_text
+    assert "[Continue]" in slack.ephemerals("olive")[-1].visible_text
     assert shown_to_all(shared, PARTNERS) == []
     assert not slack.ephemerals("otto")
 
