@@ -46,3 +46,5 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # At ERROR it quotes what strangers sent; what goes wrong in a handler of ours is logged by us.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+    # At ERROR it quotes a connection's address, which is the right to open it; our watchdog tells of those that fail.
+    logging.getLogger("slack_sdk.socket_mode").setLevel(logging.CRITICAL)

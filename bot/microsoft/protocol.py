@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
@@ -87,6 +87,7 @@ class Base:
         return not _climbs(url[len(root) :].partition("?")[0])
 
 
+@lru_cache(maxsize=512)
 def _segment(raw: str) -> str:
     """*raw* as one segment of a path, whatever is in it."""
     problem = None
@@ -113,9 +114,15 @@ def _is_reference(path: Sequence[str]) -> bool:
     return path[-1] == REFERENCE and len(path) >= 4
 
 
+@lru_cache(maxsize=512)
+def _value(raw: str) -> str:
+    """*raw* as a value in a query; most are the same long lists of attributes again and again."""
+    return quote(raw, safe="")
+
+
 def _query(query: Mapping[str, str]) -> str:
     try:
-        return "&".join(f"{quote(name, safe='$')}={quote(value, safe='')}" for name, value in query.items())
+        return "&".join(f"{quote(name, safe='$')}={_value(value)}" for name, value in query.items())
     except UnicodeEncodeError as error:
         raise BadInput("That text holds broken characters, so it cannot be searched for. Type it again.") from error
 
