@@ -103,9 +103,7 @@ async def set_up(config: Config, world: World) -> None:
             slack = SlackUser(TEAM, user)
             if name:
                 account = world.directory.user(f"{name}@contoso.com")
-                await store.operators.bind(
-                    slack, account_id=account.id, upn=account.upn, name=account.name, by=SHELL
-                )
+                await store.operators.bind(slack, account_id=account.id, upn=account.upn, name=account.name, by=SHELL)
             await store.operators.grant(slack, role, by=SHELL, reason="test")
         account = world.directory.user(SERVICE_ACCOUNT)
         settings = replace(
