@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,9 @@ async def test_what_was_acknowledged_is_finished_or_told_and_nothing_is_done_twi
             await scene.start()
             world.clock.advance(16 * 60)  # the same on the same person again is no longer asked about
             typing = asyncio.create_task(load.type_something(round_))
-            await asyncio.wait({typing}, timeout=dice.uniform(0.0, 0.12))  # somewhere between a press and its end
+            await asyncio.wait({typing}, timeout=dice.uniform(0.0, 0.12))  # right after an acknowledgement, or before
+            if round_ % 2:
+                await _changes_are_under_way(scene, dice.randint(1, 5))
             await scene.bot.kill()
             await typing
         await scene.start()
@@ -72,8 +75,22 @@ async def test_what_was_acknowledged_is_finished_or_told_and_nothing_is_done_twi
         assert load.writes <= {str(row.details["reason"]) for row in rows}
         assert load.reads <= sum(row.details["command"] == "/m365 show-user" for row in rows)
         assert len(load.writes) > KILLS / 2, "hardly anything was acknowledged before a kill: the test shows nothing"
+        print("CUT", sum("The bot was interrupted" in str(row.details["steps"]) for row in rows), len(load.writes), len(scene.world.graph.writes()))
+        cut_off = [row for row in rows if "The bot was interrupted" in str(row.details["steps"])]
+        assert len(cut_off) >= KILLS / 20, "hardly any change was cut off by a kill: the test shows nothing"
         assert _done_twice(scene) == {}
         assert (await scene.bot.command("audit", "verify")).exit_code == 0
+
+
+async def _changes_are_under_way(scene: Scene, count: int) -> None:
+    """Graph has been sent *count* changes more, or a moment is over in which none came."""
+    seen = _sent(scene) + count
+    with suppress(AssertionError):
+        await scene.until(lambda: _sent(scene) >= seen, timeout=1.0)
+
+
+def _sent(scene: Scene) -> int:
+    return sum(request.method == "PATCH" for request in scene.graph_requests())
 
 
 def _rests(state: RequestState) -> bool:

@@ -11,12 +11,9 @@ import pytest_asyncio
 
 from bot.logs import quiet_libraries
 from bot.microsoft.sdk_logs import quiet_sdk_loggers
-from sandbox.slack import RateLimits
 from tests.stage import Stage, open_stage
 from tests.threats.log import Log
-
-PATIENT = RateLimits(dict.fromkeys(range(1, 6), 100_000), post_burst=10_000, posts_per_minute=100_000)
-"""A Slack that does not mind what a whole module says in seconds."""
+from tests.threats.talking import PATIENT
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from sandbox.bot_process import BotProcess
 from sandbox.vault import WORKER_CERTIFICATE_SECRET
 from sandbox.world import World
 from tests.stage import HELPDESK, SHELL, Stage, open_stage
-from tests.threats.conftest import PATIENT
 from tests.threats.effects import nothing_done, requests_of, settled
+from tests.threats.talking import PATIENT
 
 ADELE = "Adele Vance, Sales"
 

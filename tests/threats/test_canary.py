@@ -20,8 +20,8 @@ from sandbox.slack import NotOnScreen
 from sandbox.world import World
 from tests.stage import HELPDESK, Stage, open_stage, set_up
 from tests.stage import environment as environment_of
-from tests.threats.conftest import PATIENT
 from tests.threats.log import Log
+from tests.threats.talking import PATIENT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -76,7 +76,9 @@ def hits(world: World, log: str) -> list[str]:
         "calls to Slack": json.dumps([dict(call.arguments) for call in spoken], ensure_ascii=False),
         "private metadata": json.dumps(_metadata(world), ensure_ascii=False),
     }
-    return [f"{what} in {place}" for place, text in places.items() for what in found_in(text, known)]
+    rights = {"the address of a connection": "/slack/socket/", "a response URL": "/slack/response/"}
+    found = [f"{what} in {place}" for place, text in places.items() for what in found_in(text, known)]
+    return found + found_in(log, rights)
 
 
 def _metadata(world: World) -> list[str]:

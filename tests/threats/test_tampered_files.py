@@ -20,9 +20,9 @@ from bot.wiring import audit_key, latchkey, storage
 from sandbox.bot_process import BotProcess
 from sandbox.world import World
 from tests.stage import SHELL, Stage, environment, set_up
-from tests.threats.conftest import PATIENT
 from tests.threats.effects import PEOPLE, settled
 from tests.threats.log import Log
+from tests.threats.talking import PATIENT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
