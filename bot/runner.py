@@ -322,10 +322,16 @@ class _Walk:
         ):
             return None
         earlier, operator = found
-        minutes = int((now - (earlier.started_at or earlier.created_at)).total_seconds() // 60)
-        ago = f"{minutes} minute{'s' if minutes > 1 else ''} ago" if minutes else "less than a minute ago"
         wish = self._journey.action.phrase.format(target=person.name)
+        ago = _ago(now - (earlier.started_at or earlier.created_at))
         return earlier.id, f"{operator.name or 'Somebody'} already asked to {wish} {ago}."
+
+
+def _ago(passed: timedelta) -> str:
+    minutes = int(passed.total_seconds() // 60)
+    if minutes >= 120:  # asked long ago, and carried out only now: the bot was away in between
+        return f"{minutes // 60} hours ago"
+    return f"{minutes} minute{'s' if minutes > 1 else ''} ago" if minutes else "less than a minute ago"
 
 
 def _in_lines(plan: Plan) -> list[list[str]]:

@@ -75,7 +75,6 @@ async def test_what_was_acknowledged_is_finished_or_told_and_nothing_is_done_twi
         assert load.writes <= {str(row.details["reason"]) for row in rows}
         assert load.reads <= sum(row.details["command"] == "/m365 show-user" for row in rows)
         assert len(load.writes) > KILLS / 2, "hardly anything was acknowledged before a kill: the test shows nothing"
-        print("CUT", sum("The bot was interrupted" in str(row.details["steps"]) for row in rows), len(load.writes), len(scene.world.graph.writes()))
         cut_off = [row for row in rows if "The bot was interrupted" in str(row.details["steps"])]
         assert len(cut_off) >= KILLS / 20, "hardly any change was cut off by a kill: the test shows nothing"
         assert _done_twice(scene) == {}
