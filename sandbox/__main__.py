@@ -31,6 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=8600, help="where the page listens; 0 takes a free port")
     parser.add_argument("--state", type=Path, metavar="DIR", help="keep the bot's database here, and take it up again")
     parser.add_argument("--transport", choices=("socket", "http"), default="socket", help="how Slack reaches the bot")
+    parser.add_argument(
+        "--callback", action="store_true", help="people come back from signing in at Microsoft to the bot's own page"
+    )
     parser.add_argument("--no-bot", action="store_true", help="start no bot, but print the settings for one")
     parser.add_argument("--play", type=Path, nargs="+", metavar="FILE", help="play dialogues and exit")
     return parser
@@ -60,7 +63,7 @@ async def _play(parsed: argparse.Namespace) -> int:
 
 async def _serve(parsed: argparse.Namespace) -> int:
     try:
-        async with World(parsed.port, parsed.transport, parsed.state) as world:
+        async with World(parsed.port, parsed.transport, parsed.state, callback=parsed.callback) as world:
             where = f"\n  Latchkey's sandbox is at {world.url}/   (Ctrl-C ends it)\n"
             if parsed.no_bot:
                 print("\n".join(f"{name}={value}" for name, value in world.environment().items()), where, flush=True)

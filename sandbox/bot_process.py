@@ -21,6 +21,7 @@ _INSTALLATION: tuple[tuple[str, ...], ...] = (
     ("grant", "U0OLIVE001", "helpdesk", "--account", "olive@contoso.com"),
     ("grant", "U0AUDREY01", "auditor", "--account", "audrey@contoso.com"),
     ("grant", "U0VIC00001", "viewer"),  # no account of his own yet: he may look, and changes nothing
+    ("adopt", "own-accounts"),
     ("adopt", "service-account", "svc-latchkey@contoso.onmicrosoft.com"),
     ("protect", "never-touch", "Latchkey never touch"),
     ("protect", "ask-first", "Latchkey ask first"),
@@ -28,6 +29,15 @@ _INSTALLATION: tuple[tuple[str, ...], ...] = (
     ("grant", "U0ANA00001", "tenant-admin", "--account", "ana@contoso.com"),
     ("grant", "U0BO000001", "tenant-admin", "--account", "bo@contoso.com"),
 )
+
+SetUp = Literal["none", "default", "advanced"]
+"""How far a first installation goes: operators only, Default mode, or Advanced mode with the service account."""
+
+_BELONGS_TO: dict[tuple[str, ...], SetUp] = {
+    ("adopt", "own-accounts"): "default",
+    ("adopt", "service-account"): "advanced",
+}
+"""The commands of the installation that make it the one or the other; all the rest are part of each."""
 
 _LOG_TAIL = 64 * 1024
 _STOP_SECONDS = 10.0
@@ -87,9 +97,11 @@ class BotProcess:
             exit_code = await process.wait()
         return Finished(exit_code, printed.decode(errors="replace"))
 
-    async def prepare(self) -> None:
+    async def prepare(self, set_up: SetUp = "advanced") -> None:
         """Make a first installation from a shell, as an administrator would; BotCommandError says what failed."""
         for arguments in _INSTALLATION:
+            if _BELONGS_TO.get(arguments[:2], set_up) != set_up:
+                continue
             finished = await self.command(*arguments)
             if finished.exit_code != 0:
                 said = finished.output.strip()

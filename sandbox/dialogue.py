@@ -11,7 +11,8 @@
 
 `in` is a channel (`"#helpdesk"`: its top-level messages), `thread` (the replies under the newest message since
 somebody typed, there or in their direct conversation with the bot), `dm`, `ephemeral`, `modal`, `home`, `history`
-(every text Slack was ever given to keep; modals are not), `log` (the bot's) or `database` (its files, byte by byte).
+(every text Slack was ever given to keep; modals are not), `files` (the content of files this person can open),
+`browser` (the page on which the last sign-in ended), `log` (the bot's) or `database` (its files, byte by byte).
 `as` is whose eyes or hands: without it, those of whoever acted last.
 
 Each kind of step is a class below, with its keys in its docstring. `$name` stands for what an earlier step saved.
@@ -20,13 +21,15 @@ anything is played.
 """
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast, get_args
 
 import yaml
 
+from sandbox.bot_process import SetUp
 from sandbox.faults import Faults
 
 DEFAULT_WITHIN = 10.0
@@ -35,9 +38,13 @@ DEFAULT_WITHIN = 10.0
 VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 """What stands for a saved text."""
 
-_PLACES = ("thread", "modal", "home", "ephemeral", "dm", "history", "log", "database")
+_PLACES = ("thread", "modal", "home", "ephemeral", "dm", "files", "browser", "history", "log", "database")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+Value = str | tuple[str, ...]
+"""What somebody puts into a field: one text or choice, or several."""
 
 
 class DialogueError(Exception):
@@ -58,17 +65,21 @@ class Submit:
     """`{as, submit: {label: value}, within?}`: fill the open form and press its submit button."""
 
     person: str
-    values: Mapping[str, str]
+    values: Mapping[str, Value]
     within: float
 
 
 @dataclass(frozen=True)
 class Click:
-    """`{as, click: label, in?, save?, within?}`: press a button; `save` keeps the secret its form then shows."""
+    """`{as, click: label, in?, beside?, save?, within?}`: press a button, or an item of a "⋯" menu.
+
+    `beside` are words of the line it stands in; `save` keeps the secret its form then shows.
+    """
 
     person: str
     label: str
     place: str | None
+    beside: str
     save: str | None
     within: float
 
@@ -78,7 +89,7 @@ class Choose:
     """`{as, choose: {label: option}, in?, within?}`: pick from menus, or fill fields in without sending the form."""
 
     person: str
-    values: Mapping[str, str]
+    values: Mapping[str, Value]
     place: str | None
     within: float
 
@@ -95,6 +106,22 @@ class CloseModal:
     """`{as, close: modal}`: close the topmost form without submitting it."""
 
     person: str
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """`{as, sign_in: {account, with: code | link, mfa?, consent?, cancel?, within?}}`: sign in at Microsoft.
+
+    Follows the newest link, or types the newest code, that was shown to this person alone.
+    """
+
+    person: str
+    account: str
+    with_code: bool
+    mfa: bool
+    consent: bool
+    cancel: bool
+    within: float
 
 
 @dataclass(frozen=True)
@@ -140,6 +167,37 @@ class ExpectTenant:
     licenses: tuple[str, ...] | None
     writes: Mapping[str, int]
     within: float
+
+
+@dataclass(frozen=True)
+class ChangeTenant:
+    """`{tenant: {change: of what}}`: somebody else changes the tenant.
+
+    `kind` is `disable`, `enable`, `delete` (an account), `add_to_group`, `remove_from_group`, `give_role`,
+    `take_role` (an account and a name) or `edit` (an account, a property and its value).
+    """
+
+    kind: str
+    account: str
+    what: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ChangeSlack:
+    """`{slack: {deactivate | reactivate: person}}`: a workspace admin closes somebody's account or opens it again."""
+
+    person: str
+    is_active: bool
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """`{cli: line, contains?, not_contains?, fails?}`: run `latchkey` with this line in the bot's environment."""
+
+    words: tuple[str, ...]
+    contains: tuple[str, ...]
+    not_contains: tuple[str, ...]
+    fails: bool
 
 
 @dataclass(frozen=True)
@@ -190,9 +248,13 @@ Deed = (
     | Choose
     | OpenHome
     | CloseModal
+    | SignIn
     | Expect
     | Never
     | ExpectTenant
+    | ChangeTenant
+    | ChangeSlack
+    | CommandLine
     | StartFault
     | ClearFault
     | Advance
@@ -215,12 +277,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """A whole story. `faults` are in force before the bot starts."""
+    """A whole story. `faults` are in force before the bot starts; with `callback` people come back to its own page."""
 
     file: Path
     title: str
     faults: tuple[str, ...]
     steps: tuple[Step, ...]
+    set_up: SetUp = "advanced"
+    callback: bool = False
 
 
 _T = TypeVar("_T")
@@ -350,8 +414,30 @@ class _Reader:
         return int(text)
 
     def truth(self, node: yaml.Node) -> bool:
-        """`true` or `false`."""
-        return self.one_of("true", "false")(node) == "true"
+        """`true` or `false`, `yes` or `no`."""
+        return self.one_of("true", "false", "yes", "no")(node) in ("true", "yes")
+
+    def value(self, node: yaml.Node) -> Value:
+        """What goes into a field: one text, or a list of choices."""
+        return self.texts(node) if isinstance(node, yaml.SequenceNode) else self.text(node)
+
+    def exactly(self, *what: str) -> Callable[[yaml.Node], tuple[str, ...]]:
+        """A reader for as many texts as there are words for them."""
+
+        def read(node: yaml.Node) -> tuple[str, ...]:
+            texts = self.texts(node)
+            if len(texts) != len(what):
+                raise self.error(f"{' and '.join(what)} are expected here, as [{', '.join(what)}]", node)
+            return texts
+
+        return read
+
+    def words(self, node: yaml.Node) -> tuple[str, ...]:
+        """A command line, split as a shell does."""
+        try:
+            return tuple(shlex.split(self.text(node)))
+        except ValueError as error:
+            raise self.error(f"a command line is expected here: {error}", node) from error
 
     def mapping_of(self, read: Callable[[yaml.Node], _T]) -> Callable[[yaml.Node], Mapping[str, _T]]:
         """A reader for a mapping from any texts to values of one kind."""
@@ -414,25 +500,83 @@ def _expect_tenant(step: _Reader) -> ExpectTenant:
     return expect
 
 
+def _sign_in(step: _Reader) -> SignIn:
+    inner = step.inside("sign_in", "a sign-in")
+    signing_in = SignIn(
+        person=step.need("as", step.text),
+        account=inner.need("account", inner.text),
+        with_code=inner.need("with", inner.one_of("code", "link")) == "code",
+        mfa=inner.may("mfa", inner.truth, True),
+        consent=inner.may("consent", inner.truth, True),
+        cancel=inner.may("cancel", inner.truth, False),
+        within=inner.within(),
+    )
+    inner.done()
+    return signing_in
+
+
+_TENANT_CHANGES: Mapping[str, tuple[str, ...]] = {
+    "disable": ("account",),
+    "enable": ("account",),
+    "delete": ("account",),
+    "add_to_group": ("account", "group"),
+    "remove_from_group": ("account", "group"),
+    "give_role": ("account", "role"),
+    "take_role": ("account", "role"),
+    "edit": ("account", "property", "value"),
+}
+
+
+def _one_change(step: _Reader, key: str, kinds: Mapping[str, tuple[str, ...]]) -> tuple[str, tuple[str, ...]]:
+    """The one change a mapping under `key` tells of, and to what."""
+    inner = step.inside(key, "a change")
+    told = {kind: inner.may(kind, inner.exactly(*what), None) for kind, what in kinds.items()}
+    inner.done()
+    changes = [(kind, of) for kind, of in told.items() if of is not None]
+    if len(changes) != 1:
+        raise inner.error(f"a change is exactly one of: {', '.join(kinds)}")
+    return changes[0]
+
+
+def _change_tenant(step: _Reader) -> ChangeTenant:
+    kind, (account, *what) = _one_change(step, "tenant", _TENANT_CHANGES)
+    return ChangeTenant(kind, account, tuple(what))
+
+
+def _change_slack(step: _Reader) -> ChangeSlack:
+    kind, (person,) = _one_change(step, "slack", {"deactivate": ("person",), "reactivate": ("person",)})
+    return ChangeSlack(person, kind == "reactivate")
+
+
 # The key that makes a step what it is, and how the step is read.
 _STEPS: Mapping[str, Callable[[_Reader], Deed]] = {
     "type": lambda s: Type(s.need("as", s.text), s.need("in", s.place), s.need("type", s.text)),
-    "submit": lambda s: Submit(s.need("as", s.text), s.need("submit", s.mapping_of(s.text)), s.within()),
+    "submit": lambda s: Submit(s.need("as", s.text), s.need("submit", s.mapping_of(s.value)), s.within()),
     "click": lambda s: Click(
         s.need("as", s.text),
         s.need("click", s.text),
         s.may("in", s.place, None),
+        s.may("beside", s.text, ""),
         s.may("save", s.text, None),
         s.within(),
     ),
     "choose": lambda s: Choose(
-        s.need("as", s.text), s.need("choose", s.mapping_of(s.text)), s.may("in", s.place, None), s.within()
+        s.need("as", s.text), s.need("choose", s.mapping_of(s.value)), s.may("in", s.place, None), s.within()
     ),
     "open": lambda s: s.said("open", "home", OpenHome(s.need("as", s.text))),
     "close": lambda s: s.said("close", "modal", CloseModal(s.need("as", s.text))),
+    "sign_in": _sign_in,
     "expect": _expect,
     "never": _never,
     "expect_tenant": _expect_tenant,
+    "tenant": _change_tenant,
+    "slack": _change_slack,
+    "cli": lambda s: CommandLine(
+        s.need("cli", s.words),
+        s.may("contains", s.texts, ()),
+        s.may("not_contains", s.texts, ()),
+        s.may("fails", s.truth, False),
+    ),
     "fault": lambda s: StartFault(s.need("fault", s.fault)),
     "clear": lambda s: ClearFault(s.need("clear", s.fault)),
     "advance": lambda s: Advance(s.need("advance", s.seconds)),
@@ -456,9 +600,12 @@ def parse(text: str, file: Path) -> Dialogue:
     story = _Reader(root, file, "a dialogue", saved)
     title = story.need("title", story.text)
     faults: tuple[str, ...] = ()
+    set_up, callback = "advanced", False
     if "world" in story.names:
         world = story.inside("world", "the world")
         faults = world.may("faults", world.faults, ())
+        set_up = world.may("set_up", world.one_of(*get_args(SetUp)), set_up)
+        callback = world.may("callback", world.truth, callback)
         world.done()
     nodes = story.need("steps", lambda node: node)
     story.done()
@@ -467,7 +614,7 @@ def parse(text: str, file: Path) -> Dialogue:
     steps = []
     for number, node in enumerate(nodes.value, start=1):
         steps.append(_step(number, node, text, file, saved))
-    return Dialogue(file, title, faults, tuple(steps))
+    return Dialogue(file, title, faults, tuple(steps), cast(SetUp, set_up), callback)
 
 
 def _step(number: int, node: yaml.Node, text: str, file: Path, saved: set[str]) -> Step:

@@ -148,18 +148,41 @@ class Sku:
 class Application:
     """An app registration with its service principal.
 
-    `consent` are the delegated Graph permissions an administrator granted, `roles` the application permissions.
+    `consent` are the delegated Graph permissions an administrator granted for everybody before the world began,
+    `roles` the application permissions.
     """
 
-    key: str  # our name for it: bot, service, worker, signin
+    key: str  # our name for it: bot, service, worker, signin, managed
     name: str
     app_id: str
     principal_id: str
     secret: str | None = None
     uses_certificate: bool = False
+    managed: bool = False  # a managed identity: the machine gives out its tokens
+    public: bool = False  # may use device codes without its secret ("isFallbackPublicClient")
+    redirect_uris: tuple[str, ...] = ()
     consent: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
     vault_role: str | None = None
+
+
+@dataclass(frozen=True)
+class Consent:
+    """Delegated Graph permissions an application was granted, for one person or for everybody (None)."""
+
+    id: str
+    client_id: str  # of the service principal
+    principal_id: str | None
+    scopes: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """An account of another tenant."""
+
+    upn: str
+    name: str
+    tenant_id: str
 
 
 @dataclass(frozen=True)
@@ -197,7 +220,7 @@ class Audit:
     activity: str
     caller_app: Application
     caller_user: User | None
-    target: User | Group
+    target: User | Group | Application
     modified: tuple[str, ...]  # names of the properties that changed
 
 
@@ -207,9 +230,10 @@ T = TypeVar("T")
 class Timeline(Generic[T]):
     """The states of one object over time, so that a slow replica can show an old one. None: it did not exist."""
 
-    def __init__(self, value: T) -> None:
-        self._times = [float("-inf")]
-        self._values: list[T | None] = [value]
+    def __init__(self, value: T, since: float | None = None) -> None:
+        """With `since` there was nothing before."""
+        self._times = [float("-inf")] if since is None else [float("-inf"), since]
+        self._values: list[T | None] = [value] if since is None else [None, value]
 
     def set(self, time: float, value: T | None) -> None:
         """The state from `time` on."""
@@ -259,6 +283,18 @@ class View:
     def assignments(self) -> tuple[RoleAssignment, ...]:
         """Every role assignment, active and eligible."""
         return self._directory.assignment_line.at(self._time) or ()
+
+    def consents(self) -> tuple[Consent, ...]:
+        """Every delegated permission grant."""
+        return self._directory.consent_line.at(self._time) or ()
+
+    def exists(self, object_id: str) -> bool:
+        """Whether there is a user, group or service principal with this id."""
+        return (
+            self.user(object_id) is not None
+            or self.group(object_id) is not None
+            or any(app.principal_id == object_id for app in self._directory.applications.values())
+        )
 
     def groups_of(self, member_id: str, *, transitive: bool) -> list[Group]:
         """The groups a user or group is a member of, nearest first, each once."""
@@ -332,19 +368,32 @@ class Directory:
         assignments: Iterable[RoleAssignment],
         skus: Iterable[Sku],
         applications: Iterable[Application],
+        strangers: Iterable[Stranger] = (),
+        browser: Iterable[str] = (),
     ) -> None:
+        """`browser`: the user principal names that the browser remembers and offers for signing in."""
         self.clock = clock
         self.tenant = tenant
         self.units = tuple(units)
         self.roles = {role.id: role for role in roles}
         self.skus = {sku.id: sku for sku in skus}
         self.applications = {application.key: application for application in applications}
+        self.strangers = {stranger.upn: stranger for stranger in strangers}
+        self.browser = tuple(browser)
         self.audits: list[Audit] = []
 
         self.user_lines: dict[str, Timeline[User]] = {}
         self.upns: dict[str, str] = {}
         self.group_lines = {group.id: Timeline(group) for group in groups}
         self.assignment_line = Timeline(tuple(assignments))
+        self.consent_line = Timeline(
+            tuple(
+                Consent(str(uuid4()), app.principal_id, None, app.consent)
+                for app in self.applications.values()
+                if app.consent
+            )
+        )
+        self.deleted: dict[str, tuple[User, float]] = {}  # by id: who can still be restored, and since when gone
         self._passwords: dict[str, list[tuple[float, str]]] = {}
         for user in users:
             self.add_user(user)
@@ -418,9 +467,12 @@ class Directory:
 
     # Changes, as an administrator elsewhere would make them
 
-    def add_user(self, user: User, password: str | None = None) -> User:
-        """Make an account; without a password it gets one nobody was told."""
-        self.user_lines[user.id] = Timeline(user)
+    def add_user(self, user: User, password: str | None = None, *, since: float | None = None) -> User:
+        """Make an account; without a password it gets one nobody was told.
+
+        It has always been there, also for a replica that lags, unless `since` says from when on.
+        """
+        self.user_lines[user.id] = Timeline(user, since)
         self.upns[user.upn.lower()] = user.id
         self._passwords[user.id] = [(float("-inf"), password or make_password())]
         return user
@@ -437,9 +489,17 @@ class Directory:
         return after
 
     def delete_user(self, key: str) -> None:
-        """Delete an account; its id and its name are gone."""
+        """Delete an account; its id and its name are gone, and it can be restored for 30 days."""
         user = self.user(key)
         self.user_lines[user.id].set(self.clock.now(), None)
+        self.deleted[user.id] = user, self.clock.now()
+
+    def restore_user(self, user_id: str) -> User:
+        """Bring a deleted account back as it was, groups and roles included; `KeyError` if it is not there to be."""
+        user, _ = self.deleted.pop(user_id)
+        self.upns[user.upn.lower()] = user.id
+        self.user_lines[user.id].set(self.clock.now(), user)
+        return user
 
     def update_group(self, key: str, **changes: Any) -> Group:
         """Change fields of `Group`; `KeyError` if there is none."""
@@ -473,6 +533,43 @@ class Directory:
                 one for one in self.latest.assignments() if (one.principal_id, one.role_id) != (principal_id, role_id)
             )
         )
+
+    def add_assignment(self, assignment: RoleAssignment) -> None:
+        """Give a directory role, named by its id."""
+        self._set_assignments((*self.latest.assignments(), assignment))
+
+    def remove_assignment(self, assignment_id: str) -> None:
+        """Take one assignment away; one that is not there changes nothing."""
+        self._set_assignments(tuple(one for one in self.latest.assignments() if one.id != assignment_id))
+
+    # What applications may do for people
+
+    def consented(self, application: Application, user_id: str) -> frozenset[str]:
+        """The delegated permissions an application holds for somebody, by the tenant's consent or the person's own."""
+        return frozenset().union(
+            *(
+                one.scopes
+                for one in self.latest.consents()
+                if one.client_id == application.principal_id and one.principal_id in (None, user_id)
+            )
+        )
+
+    def consent(self, application: Application, scopes: Iterable[str], user_id: str | None) -> Consent:
+        """Grant delegated permissions for one person, or for everybody (None); there is one grant for each."""
+        whose = application.principal_id, user_id
+        held = next((one for one in self.latest.consents() if (one.client_id, one.principal_id) == whose), None)
+        granted = Consent(
+            held.id if held else str(uuid4()), *whose, frozenset(scopes) | (held.scopes if held else frozenset())
+        )
+        self._set_consents((*(one for one in self.latest.consents() if one is not held), granted))
+        return granted
+
+    def withdraw_consent(self, consent_id: str) -> None:
+        """Take a grant away; one that is not there changes nothing."""
+        self._set_consents(tuple(one for one in self.latest.consents() if one.id != consent_id))
+
+    def _set_consents(self, consents: tuple[Consent, ...]) -> None:
+        self.consent_line.set(self.clock.now(), consents)
 
     def _set_assignments(self, assignments: tuple[RoleAssignment, ...]) -> None:
         self.assignment_line.set(self.clock.now(), assignments)

@@ -11,7 +11,13 @@ from aiohttp import web
 Service = Literal["entra", "graph", "vault", "slack"]
 
 SIGN_IN = "SIGN-IN"
-"""The method under which Entra asks about a user's password sign-in; the path is the lower-case user name."""
+"""The method under which Entra asks about a user's sign-in, by password, on its pages and by refresh token; the path is
+the lower-case user name. On the pages a code that asks for a second factor (`MFA_CODES`) is met by giving one."""
+
+MFA_CODES = frozenset({50072, 50074, 50076, 50079})
+
+DEVICE_CODE = "DEVICE-CODE"
+"""The method under which Entra asks about a user's sign-in by device code; the path is the lower-case user name."""
 
 SOCKET = "SOCKET"
 """The method under which Slack asks about a Socket Mode connection; the path is `/`."""
@@ -110,7 +116,7 @@ _REQUESTS = "GET|POST|PUT|PATCH|DELETE"
 
 def _kinds() -> tuple[FaultKind, ...]:
     def refused(code: int) -> tuple[Rule, ...]:
-        return (Rule("entra", SIGN_IN, "svc-latchkey@*", Refuse(code)),)
+        return (Rule("entra", SIGN_IN, "*latchkey@*", Refuse(code)),)
 
     def answers(
         service: Service, status: int, error: Mapping[str, Any], *, times: int | None = None
@@ -147,6 +153,20 @@ def _kinds() -> tuple[FaultKind, ...]:
             "Somebody blocked the service account's sign-in (AADSTS50057).",
             "entra",
             refused(50057),
+        ),
+        FaultKind(
+            "mfa-for-people",
+            "MFA for people",
+            "A policy asks everybody but the service account for a second factor at the sign-in page (AADSTS50076).",
+            "entra",
+            (Rule("entra", SIGN_IN, "*", Refuse(50076), except_paths=("*latchkey@*",)),),
+        ),
+        FaultKind(
+            "device-codes-forbidden",
+            "Device codes forbidden",
+            "A Conditional Access policy refuses every sign-in by device code (AADSTS53003).",
+            "entra",
+            (Rule("entra", DEVICE_CODE, "*", Refuse(53003)),),
         ),
         FaultKind(
             "entra-down",
@@ -240,7 +260,7 @@ def _kinds() -> tuple[FaultKind, ...]:
                     "/*",
                     Drop("after"),
                     times=1,
-                    except_paths=("*/checkMemberGroups", "*/evaluate"),  # these only read
+                    except_paths=("*/checkMemberGroups", "*/getByIds", "*/evaluate"),  # these only read
                 ),
             ),
         ),

@@ -13,15 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from sandbox.bot_process import BotCommandError, BotProcess
+from aiohttp import ClientError
+
+from sandbox.bot_process import BotCommandError, BotProcess, SetUp
 from sandbox.dialogue import (
     VARIABLE,
     Advance,
     AuditVerifies,
+    ChangeSlack,
+    ChangeTenant,
     Choose,
     ClearFault,
     Click,
     CloseModal,
+    CommandLine,
     Dialogue,
     DialogueError,
     Expect,
@@ -30,15 +35,18 @@ from sandbox.dialogue import (
     Never,
     OpenHome,
     RedeliverLast,
+    SignIn,
     StartBot,
     StartFault,
     Step,
     Submit,
     Type,
+    Value,
     load,
 )
 from sandbox.directory import User
-from sandbox.slack.controls import controls, find_control
+from sandbox.slack.controls import controls, find_control, in_line
+from sandbox.slack.invitations import Invitation, invitation_in
 from sandbox.slack.model import Channel, Delivery, Json, Message, NotOnScreen, View
 from sandbox.world import Transport, World
 
@@ -69,6 +77,7 @@ class Player:
         self._person = ""
         self._channel = ""
         self._typed_at = ""
+        self._page = ""  # where the last sign-in at Microsoft ended
         self._last: Delivery | None = None
         self._nevers: list[Step] = []
 
@@ -108,6 +117,8 @@ class Player:
             case CloseModal(person):
                 self._person = person
                 await self._slack.close(person)
+            case SignIn() as signing_in:
+                await self._sign_in(signing_in)
             case Expect() as expect:
                 await self._until(lambda: self._look(expect), expect.within)
             case Never() as never:
@@ -116,6 +127,12 @@ class Player:
                     self._nevers.append(step)
             case ExpectTenant() as tenant:
                 await self._until(lambda: self._look_at_tenant(tenant), tenant.within)
+            case ChangeTenant() as change:
+                self._change_tenant(change)
+            case ChangeSlack(person, is_active):
+                await (self._slack.reactivate(person) if is_active else self._slack.deactivate(person))
+            case CommandLine() as line:
+                await self._run(line)
             case StartFault(name):
                 self._world.faults.start(name)
             case ClearFault(name):
@@ -152,16 +169,66 @@ class Player:
     async def _click(self, click: Click) -> None:
         self._person = click.person
         label = self._with_saved(click.label)
-        where = await self._until(partial(self._find, click.person, label, click.place, loosely=False), click.within)
-        self._last = await self._slack.click(click.person, where, label)
+        beside = self._with_saved(click.beside)
+        look = partial(self._find, click.person, label, click.place, loosely=False, beside=beside)
+        where = await self._until(look, click.within)
+        self._last = await self._slack.click(click.person, where, label, beside=beside)
         if click.save is not None:
             self._saved[click.save] = await self._until(lambda: self._secret(click.person), click.within)
 
-    def _filled(self, values: Mapping[str, str]) -> dict[str, str]:
-        return {label: self._with_saved(value) for label, value in values.items()}
+    async def _sign_in(self, step: SignIn) -> None:
+        self._person = step.person
+        shown = await self._until(lambda: self._invitation(step.person, with_code=step.with_code), step.within)
+        wishes = {"mfa": step.mfa, "consent": step.consent, "cancel": step.cancel, "code": shown.code}
+        try:
+            landed = await self._world.sign_in(shown.url, step.account, **wishes)
+        except ClientError as error:
+            raise _NotYet(f"a page on the way could not be opened: {error}") from error
+        self._page = f"{landed.url}\n{landed.text}"
+
+    def _filled(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        return {
+            label: self._with_saved(value) if isinstance(value, str) else tuple(map(self._with_saved, value))
+            for label, value in values.items()
+        }
 
     def _with_saved(self, text: str) -> str:
         return VARIABLE.sub(lambda found: self._saved[found[1]], text)
+
+    # What happens elsewhere.
+
+    def _change_tenant(self, change: ChangeTenant) -> None:
+        directory = self._world.directory
+        try:
+            user = directory.user(change.account)
+            match change.kind, change.what:
+                case ("disable" | "enable") as kind, ():
+                    directory.update_user(user.id, enabled=kind == "enable")
+                case "delete", ():
+                    directory.delete_user(user.id)
+                case "add_to_group", (group,):
+                    directory.add_member(group, user.id)
+                case "remove_from_group", (group,):
+                    directory.remove_member(group, user.id)
+                case "give_role", (role,):
+                    directory.assign_role(user.id, role)
+                case "take_role", (role,):
+                    directory.unassign_role(user.id, role)
+                case "edit", (name, value):
+                    directory.update_user(user.id, **_edited(user, name, value))
+        except KeyError as error:
+            raise _NotYet(f"the tenant has no {error}") from error
+        self._world.changes.tell()
+
+    async def _run(self, line: CommandLine) -> None:
+        finished = await self._bot.command(*map(self._with_saved, line.words))
+        told = f"it ended with {finished.exit_code} and said:\n{_quoted(finished.output)}"
+        if (finished.exit_code != 0) is not line.fails:
+            raise _NotYet(told)
+        if missing := [text for text in line.contains if self._with_saved(text) not in finished.output]:
+            raise _NotYet(f"it does not say {', '.join(map(repr, missing))}; {told}")
+        if unwanted := [text for text in line.not_contains if self._with_saved(text) in finished.output]:
+            raise _NotYet(f"it says {', '.join(map(repr, unwanted))}; {told}")
 
     # Where things are.
 
@@ -204,13 +271,14 @@ class Player:
         if place in (None, "home") and home is not None:
             yield home
 
-    def _find(self, person: str, label: str, place: str | None, *, loosely: bool) -> Message | View:
+    def _find(self, person: str, label: str, place: str | None, *, loosely: bool, beside: str = "") -> Message | View:
         """The nearest thing with a control of this label that the person can see."""
         there = []
         for surface in self._surfaces(person, place):
-            there += [name for control in controls(surface.blocks) for name in control.names]
+            blocks = in_line(surface.blocks, beside, surface.reader) if beside else surface.blocks
+            there += [name for control in controls(blocks) for name in control.names]
             try:
-                find_control(surface.blocks, label, loosely=loosely)
+                find_control(blocks, label, loosely=loosely)
             except NotOnScreen:
                 continue
             return surface
@@ -234,6 +302,19 @@ class Player:
                 return text
         raise _NotYet(f"the form shows no secret:\n{_quoted(view.visible_text)}")
 
+    def _invitation(self, person: str, *, with_code: bool) -> Invitation:
+        """The newest way to sign in that was shown to this person alone: in a form, a private answer, a DM, on Home."""
+        direct = self._slack.messages(self._slack.direct(person))
+        replies = [reply for message in direct for reply in self._slack.thread(message)]
+        said = sorted(
+            (*self._slack.ephemerals(person), *direct, *replies), key=lambda message: message.ts, reverse=True
+        )
+        for surface in (self._slack.modal(person), *said, self._slack.home(person)):
+            found = invitation_in(surface.blocks, with_code=with_code) if surface is not None else None
+            if found is not None:
+                return found
+        raise _NotYet(f"no {'code' if with_code else 'link'} to sign in with was shown to {person} alone")
+
     def _texts(self, place: str, person: str) -> list[str]:
         """What a reader finds in a place, one text for each message."""
         match place:
@@ -250,6 +331,10 @@ class Player:
             case "dm":
                 stories = self._slack.messages(self._slack.direct(person))
                 return [m.visible_text for story in stories for m in (story, *self._slack.thread(story))]
+            case "files":
+                return [file.text for file in self._slack.files(person)]
+            case "browser":
+                return [self._page]
             case "history":
                 return [self._slack.history_text()]
             case "log":
@@ -353,18 +438,43 @@ def _quoted(text: str) -> str:
     return "\n".join(f"    | {line}" for line in text.splitlines()) or "    | (nothing)"
 
 
-async def prepare(folder: Path) -> None:
+_FIELDS = {"displayName": "name", "userPrincipalName": "upn", "usageLocation": "usage_location"}
+"""Properties a user has by themselves; all others are attributes."""
+
+
+def _edited(user: User, name: str, value: str) -> dict[str, object]:
+    if name in _FIELDS:
+        return {_FIELDS[name]: value}
+    return {"attributes": {**user.attributes, name: value}}
+
+
+async def prepare(folder: Path, set_up: SetUp = "advanced") -> None:
     """Make a first installation in an empty `folder`, to copy for each dialogue: it takes several seconds."""
     async with World(state=folder) as world:
-        await BotProcess(world.environment(), folder).prepare()
+        await BotProcess(world.environment(), folder).prepare(set_up)
+
+
+async def _prepared_for(dialogue: Dialogue, prepared: Path) -> Path:
+    """The installation a dialogue begins with: `prepared`, or another beside it, made when the first asks for it."""
+    if dialogue.set_up == "advanced":
+        return prepared
+    other = prepared.with_name(f"{prepared.name}-{dialogue.set_up}")
+    if not other.exists():
+        with tempfile.TemporaryDirectory(prefix=f"{other.name}-", dir=other.parent) as scratch:
+            await prepare(Path(scratch) / "state", dialogue.set_up)
+            (Path(scratch) / "state").rename(other)  # only a whole one is found there
+    return other
 
 
 async def perform(dialogue: Dialogue, prepared: Path, transport: Transport = "socket") -> None:
-    """Play a dialogue in a world of its own, with a bot of its own on a copy of a prepared folder."""
+    """Play a dialogue in a world of its own, with a bot of its own on a copy of a prepared folder.
+
+    A dialogue whose world was set up otherwise gets a copy of another folder, kept beside that one.
+    """
     with tempfile.TemporaryDirectory(prefix="latchkey-play-") as scratch:
         folder = Path(scratch) / "state"
-        shutil.copytree(prepared, folder)
-        async with World(transport=transport, state=folder) as world:
+        shutil.copytree(await _prepared_for(dialogue, prepared), folder)
+        async with World(transport=transport, state=folder, callback=dialogue.callback) as world:
             bot = BotProcess(world.environment(), folder)
             world.adopt(bot)
             for fault in dialogue.faults:

@@ -23,6 +23,7 @@ from sandbox.directory import (
     RoleDefinition,
     Sku,
     Source,
+    Stranger,
     Tenant,
     User,
 )
@@ -165,12 +166,17 @@ def _build(clock: WorldClock, data: Mapping[str, Any]) -> Directory:
                 principal_id=entry["principal_id"],
                 secret=secrets.token_urlsafe(30) if entry["credential"] == "secret" else None,
                 uses_certificate=entry["credential"] == "certificate",
+                managed=entry["credential"] == "managed",
+                public=entry.get("public", False),
+                redirect_uris=tuple(entry.get("redirect_uris", ())),
                 consent=frozenset(entry.get("consent", ())),
                 roles=frozenset(entry.get("roles", ())),
                 vault_role=entry.get("vault_role"),
             )
             for key, entry in data["applications"].items()
         ],
+        strangers=[Stranger(**entry) for entry in data["strangers"]],
+        browser=[upn if "@" in upn else f"{upn}@{domain}" for upn in data["browser"]],
     )
 
 

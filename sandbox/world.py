@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import ssl
 import tempfile
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -10,15 +11,17 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import yaml
-from aiohttp import ClientError, ClientSession, ClientTimeout, web
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 from aiohttp.typedefs import Handler
 
+from sandbox import browser_hands
 from sandbox.bot_process import PROJECT, BotCommandError, BotProcess
 from sandbox.changes import Changes
 from sandbox.clock import WorldClock
 from sandbox.entra import Entra
 from sandbox.faults import Faults
 from sandbox.graph import Graph
+from sandbox.imds import MetadataService
 from sandbox.page.server import Page
 from sandbox.slack import RateLimits, SlackWorkspace
 from sandbox.tenant import contoso
@@ -37,10 +40,11 @@ class World:
 
     `port` is where the page and Slack listen; 0 takes a free one. `transport` is how Slack delivers to the
     bot: Socket Mode, or signed HTTP to `LATCHKEY_HTTP_PORT`. `state` is the folder for the bot's database and
-    keys, kept if given, temporary if not; the workspace and the tenant are new in every world.
+    keys, kept if given, temporary if not; the workspace and the tenant are new in every world. With `callback`
+    people come back from Microsoft's sign-in to the bot's own page; without it they are given codes to type.
 
-    Inside, `url` serves the page, `/api/`, `/slack/` and `/clock`; `tls_url` Entra, and Graph under
-    `/graph/v1.0`; `vault_url` the vault. `changes` tells of every change in the world.
+    Inside, `url` serves the page, `/api/`, `/slack/`, `/clock` and the machine's metadata service; `tls_url` Entra, and
+    Graph under `/graph/v1.0`; `vault_url` the vault. `changes` tells of every change in the world.
     """
 
     url: str
@@ -53,8 +57,11 @@ class World:
         transport: Transport = "socket",
         state: Path | None = None,
         limits: RateLimits | None = None,
+        *,
+        callback: bool = False,
     ) -> None:
         self.transport = transport
+        self._callback = callback
         self.changes = Changes()
         self.clock = WorldClock()
         self.faults = Faults()
@@ -62,6 +69,7 @@ class World:
         self.entra = Entra(self.directory, self.clock, self.faults)
         self.graph = Graph(self.directory, self.entra, self.clock, self.faults)
         self.vault = Vault(self.entra, self.clock, self.faults)
+        self.imds = MetadataService(self.entra, self.faults)
         manifest = yaml.safe_load((PROJECT / "manifest.yml").read_text(encoding="utf-8"))
         self.slack = SlackWorkspace(self.clock, self.faults, manifest, transport=transport, limits=limits)
         self.bot: BotProcess | None = None
@@ -86,6 +94,8 @@ class World:
             plain.router.add_get("/clock", self._stream_clock)
             self.slack.routes(plain)
             self.page.routes(plain)
+            self.entra.pages.routes(plain)  # for the page's people, whose browser does not know our certificates
+            self.imds.routes(plain)
             self.entra.routes(microsoft)
             self.graph.routes(microsoft)
             self.vault.routes(vault)
@@ -108,8 +118,9 @@ class World:
             self.vault_url = f"https://localhost:{listeners['vault']}"
             self.entra.origin = self.tls_url
             self.slack.base_url = self.url
-            if self.transport == "http":
+            if self.transport == "http" or self._callback:
                 self._bot_port = _free_port()
+            if self.transport == "http":
                 self.slack.bot_url = f"http://{_HOST}:{self._bot_port}"
             stack.push_async_callback(self.slack.stop)
 
@@ -142,11 +153,16 @@ class World:
             "AZURE_TENANT_ID": self.directory.tenant.id,
             "AZURE_CLIENT_ID": apps["bot"].app_id,
             "AZURE_CLIENT_SECRET": apps["bot"].secret or "",
+            "AZURE_POD_IDENTITY_AUTHORITY_HOST": self.url,  # where a managed identity gets its tokens
             "LATCHKEY_SERVICE_CLIENT_ID": apps["service"].app_id,
             "LATCHKEY_SERVICE_CLIENT_SECRET": apps["service"].secret or "",
             "LATCHKEY_SERVICE_SECRET_NAME": "latchkey-service-account",
             "LATCHKEY_WORKER_CLIENT_ID": apps["worker"].app_id,
             "LATCHKEY_WORKER_CERTIFICATE_NAME": "latchkey-worker-certificate",
+            "LATCHKEY_SIGNIN_CLIENT_ID": apps["signin"].app_id,
+            "LATCHKEY_SIGNIN_CLIENT_SECRET": apps["signin"].secret or "",
+            "LATCHKEY_APPROVALS_CHANNEL": self.slack.channel("#it-approvals").id,
+            "LATCHKEY_ALERTS_CHANNEL": self.slack.channel("#it-alerts").id,
             "LATCHKEY_SANDBOX_CLOCK": f"{self.url}/clock",
             "LATCHKEY_DATABASE": str(self.database),
             "LATCHKEY_AUDIT_KEY_FILE": str(self.state / "keys" / "audit.key"),
@@ -155,7 +171,10 @@ class World:
         }
         if self.transport == "http":
             del settings["LATCHKEY_SLACK_APP_TOKEN"]
+        if self._bot_port:
             settings["LATCHKEY_HTTP_PORT"] = str(self._bot_port)
+        if self._callback:
+            settings["LATCHKEY_CALLBACK_URL"] = f"http://localhost:{self._bot_port}/callback"
         return settings
 
     # The bot in this world.
@@ -208,6 +227,20 @@ class World:
                         return True
         await asyncio.sleep(0.05)  # nobody tells when a port begins to answer
         return False
+
+    async def sign_in(self, url: str, upn: str, **wishes: Any) -> browser_hands.Landed:
+        """Sign in on Microsoft's pages, in a browser of its own; `browser_hands.sign_in` says what *wishes* there are.
+
+        *url* is a link of the bot's, or the page for device codes, which `device_page` names, with `code=`.
+        """
+        trusted = ssl.create_default_context(cafile=self._ca_file)
+        async with ClientSession(connector=TCPConnector(ssl=trusted), timeout=ClientTimeout(total=30)) as session:
+            return await browser_hands.sign_in(session, url, upn, **wishes)
+
+    @property
+    def device_page(self) -> str:
+        """Where a device code is typed in."""
+        return f"{self.tls_url}/common/oauth2/deviceauth"
 
     def writes(self, method: str, path: str) -> int:
         """How many changes Graph has applied with this method whose path begins with `path`."""

@@ -15,6 +15,7 @@ HELPDESK_ADMINISTRATOR = "729827e3-9c14-49f7-bb1b-9608f156bbb8"
 PASSWORD_ADMINISTRATOR = "966707d0-3269-4727-9be2-8c3a10f19b9d"
 GROUPS_ADMINISTRATOR = "fdd7a751-b60b-444a-984c-02652fe8fa1c"
 LICENSE_ADMINISTRATOR = "4d6ac14f-3453-41d0-bef9-a3e0c569773a"
+CLOUD_APPLICATION_ADMINISTRATOR = "158c047a-c907-4556-b7ef-446551a6b5f7"
 GLOBAL_READER = "f2ef992c-3afb-46b9-b7cf-a126ee74c451"
 SECURITY_READER = "5d6b6bb7-de71-4623-b4af-96380a352509"
 REPORTS_READER = "4a5d8f65-41da-4de4-8968-e035b65339cf"
@@ -50,6 +51,8 @@ _DIRECTORY = ("Directory.Read.All", "Directory.ReadWrite.All")
 
 READ_ME = _need("User.Read", "User.ReadWrite", "User.Read.All", "User.ReadWrite.All", *_DIRECTORY)
 READ_USERS = _need("User.Read.All", "User.ReadWrite.All", *_DIRECTORY)
+READ_DELETED = READ_USERS
+DELETE_USERS = _need("User.DeleteRestore.All", "User.ReadWrite.All", roles=_SENSITIVE)
 READ_SIGN_IN_ACTIVITY = _need("AuditLog.Read.All")
 WRITE_USERS = _need(
     "User.ReadWrite.All", "Directory.ReadWrite.All", roles=frozenset({GLOBAL_ADMINISTRATOR, USER_ADMINISTRATOR})
@@ -78,6 +81,7 @@ READ_GROUPS = _need(
     "Group.ReadWrite.All",
     *_DIRECTORY,
 )
+READ_OBJECTS = Need(READ_USERS.permissions | READ_GROUPS.permissions)
 WRITE_MEMBERS = _need("GroupMember.ReadWrite.All", "Group.ReadWrite.All", roles=_GROUPERS)
 WRITE_ROLE_GROUP_MEMBERS = _need(
     "RoleManagement.ReadWrite.Directory", roles=frozenset({GLOBAL_ADMINISTRATOR, PRIVILEGED_ROLE_ADMINISTRATOR})
@@ -89,6 +93,7 @@ WRITE_LICENSES = _need(
     "LicenseAssignment.ReadWrite.All", "User.ReadWrite.All", "Directory.ReadWrite.All", roles=_LICENSERS
 )
 READ_ROLES = _need("RoleManagement.Read.Directory", "RoleManagement.ReadWrite.Directory", *_DIRECTORY)
+WRITE_ROLES = WRITE_ROLE_GROUP_MEMBERS
 READ_ELIGIBILITY = _need(
     "RoleEligibilitySchedule.Read.Directory",
     "RoleEligibilitySchedule.ReadWrite.Directory",
@@ -97,6 +102,11 @@ READ_ELIGIBILITY = _need(
 )
 READ_UNITS = _need("AdministrativeUnit.Read.All", "AdministrativeUnit.ReadWrite.All", *_DIRECTORY)
 READ_APPLICATIONS = _need("Application.Read.All", "Application.ReadWrite.All", *_DIRECTORY)
+READ_GRANTS = _need("DelegatedPermissionGrant.Read.All", "DelegatedPermissionGrant.ReadWrite.All", *_DIRECTORY)
+WRITE_GRANTS = _need(
+    "DelegatedPermissionGrant.ReadWrite.All",
+    roles=frozenset({GLOBAL_ADMINISTRATOR, PRIVILEGED_ROLE_ADMINISTRATOR, CLOUD_APPLICATION_ADMINISTRATOR}),
+)
 READ_ORGANIZATION = _need("Organization.Read.All", "User.Read", "User.Read.All", *_DIRECTORY)
 READ_POLICIES = _need("Policy.Read.All")
 READ_AUDITS = _need(

@@ -92,6 +92,16 @@ ASSIGN_LICENSE = _object(
     },
     required=("addLicenses", "removeLicenses"),
 )
+GET_BY_IDS = _object(
+    {"ids": {"type": "array", "items": {"type": "string"}, "maxItems": 1000}, "types": _TEXTS}, required=("ids",)
+)
+ROLE_ASSIGNMENT = _object(
+    {
+        **{name: {"type": "string"} for name in ("roleDefinitionId", "principalId", "directoryScopeId")},
+        **dict.fromkeys(("id", "appScopeId", "condition"), _TEXT),
+    },
+    required=("roleDefinitionId", "principalId", "directoryScopeId"),
+)
 CHECK_MEMBER_GROUPS = _object(
     {"groupIds": {"type": "array", "items": {"type": "string"}, "maxItems": 20}}, required=("groupIds",)
 )

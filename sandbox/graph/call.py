@@ -1,12 +1,12 @@
 """One call to Graph: what a handler is given, and what it gives back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from sandbox.clock import WorldClock
-from sandbox.directory import Audit, Directory, Group, User, View
+from sandbox.directory import Application, Audit, Directory, Group, User, View
 from sandbox.entra import Token
 from sandbox.graph.odata import Options
 
@@ -14,15 +14,30 @@ from sandbox.graph.odata import Options
 class GraphError(Exception):
     """An answer other than success, in Graph's form ("Microsoft Graph error responses and resource types")."""
 
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        headers: Mapping[str, str] | None = None,
+        details: Sequence[Mapping[str, str]] = (),
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.headers = headers or {}
+        self.details = tuple(details)
 
 
 def bad_request(message: str, code: str = "Request_BadRequest") -> GraphError:
     return GraphError(400, code, message)
+
+
+def conflict(name: str) -> GraphError:
+    """Another object has this property's value already."""
+    message = f"Another object with the same value for property {name} already exists."
+    details = [{"code": "ObjectConflict", "target": name, "message": message}]
+    return GraphError(400, "Request_BadRequest", message, details=details)
 
 
 def denied(message: str = "Insufficient privileges to complete the operation.") -> GraphError:
@@ -98,7 +113,7 @@ class Call:
             raise not_found(key)
         return group
 
-    def audit(self, category: str, activity: str, target: User | Group, *modified: str) -> None:
+    def audit(self, category: str, activity: str, target: User | Group | Application, *modified: str) -> None:
         """Write the directory audit log."""
         self.directory.audits.append(
             Audit(

@@ -1,6 +1,7 @@
 """Groups in Graph: reading, searching, and who is a member of what."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -11,7 +12,7 @@ from sandbox.graph.call import Call, Reply, bad_request, denied, not_found
 from sandbox.graph.odata import Entity, page, single
 from sandbox.graph.roles import ROLE
 from sandbox.graph.units import UNIT
-from sandbox.graph.users import ON_PREMISES, USER
+from sandbox.graph.users import ON_PREMISES, USER, me
 
 _MAIL_KINDS = (GroupKind.DISTRIBUTION, GroupKind.MAIL_SECURITY)
 _EXCHANGE = "Cannot Update a mail-enabled security groups and or distribution list."
@@ -94,8 +95,15 @@ def list_transitive_members(call: Call) -> Reply:
 
 def _members(call: Call, *, transitive: bool) -> Reply:
     authority.require(call.caller, authority.READ_GROUPS)
-    members = call.view.members_of(call.group(call.args[0]), transitive=transitive)
-    return Reply(body=page(call, members, entity_of, "directoryObjects", typed=True))
+    key, *cast = call.args
+    members = call.view.members_of(call.group(key), transitive=transitive)
+    if not cast:
+        return Reply(body=page(call, members, entity_of, "directoryObjects", typed=True))
+    if cast[0] == "microsoft.graph.user":
+        people = [one for one in members if isinstance(one, User)]
+        return Reply(body=page(call, people, lambda _: USER, "directoryObjects", checked=USER))
+    groups = [one for one in members if isinstance(one, Group)]
+    return Reply(body=page(call, groups, lambda _: GROUP, "directoryObjects", checked=GROUP))
 
 
 def entity_of(item: Any) -> Entity[Any]:
@@ -119,21 +127,57 @@ def list_transitive_member_of(call: Call) -> Reply:
     return _member_of(call, transitive=True)
 
 
+def list_groups_around(call: Call) -> Reply:
+    """`GET /groups/{id}/transitiveMemberOf`"""
+    authority.require(call.caller, authority.READ_GROUPS)
+    around = call.view.groups_of(call.group(call.args[0]).id, transitive=True)
+    return Reply(body=page(call, around, entity_of, "directoryObjects", typed=True))
+
+
+def list_my_member_of(call: Call) -> Reply:
+    """`GET /me/memberOf` and its casts"""
+    return _containers(call, me(call), call.args, transitive=False)
+
+
+def list_my_transitive_member_of(call: Call) -> Reply:
+    """`GET /me/transitiveMemberOf` and its casts"""
+    return _containers(call, me(call), call.args, transitive=True)
+
+
 def _member_of(call: Call, *, transitive: bool) -> Reply:
     authority.require(call.caller, authority.READ_USERS)
     authority.require(call.caller, authority.READ_GROUPS)
     key, *cast = call.args
-    user = call.user(key)
+    return _containers(call, call.user(key), cast, transitive=transitive)
+
+
+def _containers(call: Call, user: User, cast: Sequence[str], *, transitive: bool) -> Reply:
     groups = call.view.groups_of(user.id, transitive=transitive)
     holders = {user.id, *(group.id for group in groups if transitive)}
     roles = _held_roles(call, holders)
     containers: Sequence[Any] = [*groups, *roles, *call.view.units_of(user.id)]
+
+    def shown_as(item: Any) -> Entity[Any]:
+        # "Limited information returned for inaccessible member objects": without the permission to read things of a
+        # kind, one is told that they are there, and nothing about them.
+        entity = entity_of(item)
+        if call.caller.token.permissions & _READERS[entity.name].permissions:
+            return entity
+        return replace(entity, value=lambda view, one, name: entity.value(view, one, name) if name == "id" else None)
+
     if not cast:
-        return Reply(body=page(call, containers, entity_of, "directoryObjects", typed=True))
+        return Reply(body=page(call, containers, shown_as, "directoryObjects", typed=True))
     kinds: Mapping[str, Entity[Any]] = {f"microsoft.graph.{kind.name}": kind for kind in (GROUP, ROLE, UNIT)}
     kind = kinds[cast[0]]
     chosen = [item for item in containers if entity_of(item) is kind]
-    return Reply(body=page(call, chosen, entity_of, f"directoryObjects/{cast[0]}", checked=kind))
+    return Reply(body=page(call, chosen, shown_as, f"directoryObjects/{cast[0]}", checked=kind))
+
+
+_READERS: Mapping[str, authority.Need] = {
+    GROUP.name: authority.READ_GROUPS,
+    ROLE.name: authority.READ_ROLES,
+    UNIT.name: authority.READ_UNITS,
+}
 
 
 def _held_roles(call: Call, holders: set[str]) -> list[RoleDefinition]:

@@ -381,6 +381,12 @@ class _Filter:
             while self._takes(","):
                 options.append(self._literal())
             self._expect(")")
+            if len(options) > 15:
+                raise QueryError(
+                    f"Too many child clauses specified in search filter expression containing 'OR' operators: "
+                    f"{len(options)}. Max allowed: 15.",
+                    "Request_UnsupportedQuery",
+                )
             return lambda get: _fold(get(name)) in options
         if operator not in _COMPARISONS:
             raise self._error()

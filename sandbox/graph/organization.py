@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sandbox.clock import iso
-from sandbox.directory import Application, Audit, Group
+from sandbox.directory import Application, Audit, Group, User
 from sandbox.graph import authority
 from sandbox.graph.call import Call, Reply, not_found
 from sandbox.graph.odata import Sized, page, record_entity, single
@@ -29,6 +29,7 @@ _AUDIT = record_entity(
     ),
     ("correlationId", "activityDisplayName", "activityDateTime", "category", "result"),
 )  # fmt: skip
+_TARGET_TYPES = {User: "User", Group: "Group", Application: "ServicePrincipal"}
 _PREMIUM_PLANS = {
     "P1": "41781fb2-bc02-4b7c-bd55-b576c07bb09d",  # AAD_PREMIUM
     "P2": "eec0eb4f-6444-4f95-aba0-50c24d67f998",  # AAD_PREMIUM_P2
@@ -77,7 +78,7 @@ def get_security_defaults(call: Call) -> Reply:
 def list_principals(call: Call) -> Reply:
     """`GET /servicePrincipals`"""
     authority.require(call.caller, authority.READ_APPLICATIONS)
-    rows = [_principal(call, application) for application in call.directory.applications.values()]
+    rows = [principal_json(call, application) for application in call.directory.applications.values()]
     return Reply(body=page(call, rows, lambda _: _PRINCIPAL, "servicePrincipals", checked=_PRINCIPAL))
 
 
@@ -94,19 +95,20 @@ def get_principal_by_app_id(call: Call) -> Reply:
 def _get_principal(call: Call, key: str) -> Reply:
     authority.require(call.caller, authority.READ_APPLICATIONS)
     for application in call.directory.applications.values():
-        row = _principal(call, application)
+        row = principal_json(call, application)
         if row[key] == call.args[0].lower():
             return Reply(body=single(call, _PRINCIPAL, row, "servicePrincipals"))
     raise not_found(call.args[0])
 
 
-def _principal(call: Call, application: Application) -> Mapping[str, Any]:
+def principal_json(call: Call, application: Application) -> Mapping[str, Any]:
+    """An application's service principal."""
     return {
         "id": application.principal_id,
         "appId": application.app_id,
         "displayName": application.name,
         "accountEnabled": True,
-        "servicePrincipalType": "Application",
+        "servicePrincipalType": "ManagedIdentity" if application.managed else "Application",
         "appOwnerOrganizationId": call.directory.tenant.id,
     }
 
@@ -146,10 +148,10 @@ def _audit(audit: Audit) -> Mapping[str, Any]:
         },
         "targetResources": [
             {
-                "id": target.id,
+                "id": target.principal_id if isinstance(target, Application) else target.id,
                 "displayName": target.name,
-                "type": "Group" if isinstance(target, Group) else "User",
-                "userPrincipalName": None if isinstance(target, Group) else target.upn,
+                "type": _TARGET_TYPES[type(target)],
+                "userPrincipalName": target.upn if isinstance(target, User) else None,
                 "modifiedProperties": [
                     {"displayName": name, "oldValue": None, "newValue": None} for name in audit.modified
                 ],

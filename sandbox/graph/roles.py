@@ -1,12 +1,13 @@
 """Directory roles in Graph: definitions, assignments, and eligibility in Privileged Identity Management."""
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from sandbox.clock import iso
 from sandbox.directory import RoleAssignment, RoleDefinition, View
 from sandbox.graph import authority
-from sandbox.graph.call import Call, Reply, bad_request, not_found
+from sandbox.graph.call import Call, GraphError, Reply, bad_request, not_found
 from sandbox.graph.odata import Entity, page, record_entity, single
 
 
@@ -76,7 +77,10 @@ def get_definition(call: Call) -> Reply:
 def list_assignments(call: Call) -> Reply:
     """`GET /roleManagement/directory/roleAssignments`"""
     authority.require(call.caller, authority.READ_ROLES)
-    rows = [_assignment(one) for one in call.view.assignments() if not one.eligible]
+    # Of somebody deleted none shows, until the account is restored.
+    rows = [
+        _assignment(one) for one in call.view.assignments() if not one.eligible and call.view.exists(one.principal_id)
+    ]
     return Reply(
         body=page(
             call,
@@ -87,6 +91,68 @@ def list_assignments(call: Call) -> Reply:
             expansions={"roleDefinition": lambda row, _: _definition(call.directory.roles[row["roleDefinitionId"]])},
         )
     )
+
+
+def get_assignment(call: Call) -> Reply:
+    """`GET /roleManagement/directory/roleAssignments/{id}`"""
+    authority.require(call.caller, authority.READ_ROLES)
+    row = _assignment(_find(call, call.view))
+    return Reply(body=single(call, _ASSIGNMENT, row, _context("roleAssignments")))
+
+
+def assign(call: Call) -> Reply:
+    """`POST /roleManagement/directory/roleAssignments`"""
+    authority.require(call.caller, authority.WRITE_ROLES)
+    latest = call.directory.latest
+    role = call.directory.roles.get(call.body["roleDefinitionId"].lower())
+    if role is None:
+        raise not_found(call.body["roleDefinitionId"])
+    holder, scope = call.body["principalId"].lower(), call.body["directoryScopeId"]
+    group = latest.group(holder)
+    if "@" in holder or not latest.exists(holder):
+        raise not_found(holder)
+    if group is not None and not group.role_assignable:
+        raise bad_request("Role assignment is only supported for groups whose isAssignableToRole is true.")
+    if scope != "/" and scope not in {f"/administrativeUnits/{unit.id}" for unit in latest.units()}:
+        raise bad_request("The directoryScopeId is not valid.")
+    wanted = (role.id, holder, scope)
+    if any((one.role_id, one.principal_id, one.scope) == wanted and not one.eligible for one in latest.assignments()):
+        message = "A conflicting object with one or more of the specified property values is present in the directory."
+        details = [{"code": "ConflictingObjects", "target": "roleAssignment", "message": message}]
+        raise GraphError(400, "Request_BadRequest", message, details=details)
+    made = RoleAssignment(secrets.token_urlsafe(32), role.id, holder, scope)
+    call.directory.add_assignment(made)
+    _audit(call, "Add member to role", made)
+    return Reply(201, single(call, _ASSIGNMENT, _assignment(made), _context("roleAssignments")), applied=True)
+
+
+def unassign(call: Call) -> Reply:
+    """`DELETE /roleManagement/directory/roleAssignments/{id}`"""
+    authority.require(call.caller, authority.WRITE_ROLES)
+    held = _find(call, call.directory.latest)
+    if held.principal_id == call.caller.principal_id and held.role_id == authority.GLOBAL_ADMINISTRATOR:
+        raise bad_request("Removing self from Global Administrator built-in role is not allowed.")
+    call.directory.remove_assignment(held.id)
+    _audit(call, "Remove member from role", held)
+    return Reply(204, applied=True)
+
+
+def _find(call: Call, view: View) -> RoleAssignment:
+    for one in view.assignments():
+        if one.id == call.args[0] and not one.eligible:
+            return one
+    raise not_found(call.args[0])
+
+
+def _audit(call: Call, activity: str, assignment: RoleAssignment) -> None:
+    latest = call.directory.latest
+    holder = latest.user(assignment.principal_id) or latest.group(assignment.principal_id)
+    application = next(
+        (app for app in call.directory.applications.values() if app.principal_id == assignment.principal_id), None
+    )
+    if target := holder or application:
+        role = call.directory.roles[assignment.role_id]
+        call.audit("RoleManagement", activity, target, f"Role.DisplayName={role.name}")
 
 
 def list_eligibility(call: Call) -> Reply:

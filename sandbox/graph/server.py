@@ -15,7 +15,7 @@ from sandbox.clock import WorldClock, iso
 from sandbox.directory import Directory
 from sandbox.entra import Entra, Token
 from sandbox.faults import Answer, Challenge, Drop, Effect, Faults, Hang, Lag, disturb
-from sandbox.graph import authentication, bodies, groups, licenses, organization, roles, units, users
+from sandbox.graph import authentication, bodies, consents, groups, licenses, objects, organization, roles, units, users
 from sandbox.graph.bodies import Schema
 from sandbox.graph.call import Call, Caller, GraphError, Reply, bad_request
 from sandbox.graph.odata import QueryError, parse_options
@@ -38,14 +38,23 @@ class Route:
 def _routes(resets: authentication.PasswordResets) -> tuple[Route, ...]:
     methods = "|".join(authentication.METHOD_COLLECTIONS)
     casts = "microsoft.graph.group|microsoft.graph.directoryRole|microsoft.graph.administrativeUnit"
+    members = "microsoft.graph.user|microsoft.graph.group"
     access_passes = "/users/{}/authentication/temporaryAccessPassMethods"
     return (
         Route("GET", "/me", users.get_me),
         Route("POST", "/me/changePassword", users.change_own_password, bodies.CHANGE_PASSWORD),
+        Route("GET", "/me/memberOf", groups.list_my_member_of),
+        Route("GET", f"/me/memberOf/{{{casts}}}", groups.list_my_member_of),
+        Route("GET", "/me/transitiveMemberOf", groups.list_my_transitive_member_of),
+        Route("GET", f"/me/transitiveMemberOf/{{{casts}}}", groups.list_my_transitive_member_of),
+        Route("GET", "/me/oauth2PermissionGrants", consents.list_my_grants),
         Route("GET", "/users", users.list_users),
+        Route("POST", "/users", users.create_user, bodies.USER),
         Route("GET", "/users/{}", users.get_user),
         Route("PATCH", "/users/{}", users.update_user, bodies.USER),
+        Route("DELETE", "/users/{}", users.delete_user),
         Route("GET", "/users/{}/manager", users.get_manager),
+        Route("GET", "/users/{}/oauth2PermissionGrants", consents.list_grants_of_user),
         Route("POST", "/users/{}/revokeSignInSessions", users.revoke_sessions, bodies.NOTHING),
         Route("GET", "/users/{}/memberOf", groups.list_member_of),
         Route("GET", f"/users/{{}}/memberOf/{{{casts}}}", groups.list_member_of),
@@ -70,16 +79,31 @@ def _routes(resets: authentication.PasswordResets) -> tuple[Route, ...]:
         Route("GET", "/groups", groups.list_groups),
         Route("GET", "/groups/{}", groups.get_group),
         Route("GET", "/groups/{}/members", groups.list_members),
+        Route("GET", f"/groups/{{}}/members/{{{members}}}", groups.list_members),
         Route("GET", "/groups/{}/transitiveMembers", groups.list_transitive_members),
+        Route("GET", f"/groups/{{}}/transitiveMembers/{{{members}}}", groups.list_transitive_members),
+        Route("GET", "/groups/{}/transitiveMemberOf", groups.list_groups_around),
         Route("POST", "/groups/{}/members/$ref", groups.add_member, bodies.REFERENCE),
         Route("DELETE", "/groups/{}/members/{}/$ref", groups.remove_member),
         Route("GET", "/directoryRoles", roles.list_directory_roles),
         Route("GET", "/roleManagement/directory/roleDefinitions", roles.list_definitions),
         Route("GET", "/roleManagement/directory/roleDefinitions/{}", roles.get_definition),
         Route("GET", "/roleManagement/directory/roleAssignments", roles.list_assignments),
+        Route("POST", "/roleManagement/directory/roleAssignments", roles.assign, bodies.ROLE_ASSIGNMENT),
+        Route("GET", "/roleManagement/directory/roleAssignments/{}", roles.get_assignment),
+        Route("DELETE", "/roleManagement/directory/roleAssignments/{}", roles.unassign),
         Route("GET", "/roleManagement/directory/roleEligibilityScheduleInstances", roles.list_eligibility),
         Route("GET", "/directory/administrativeUnits", units.list_units),
         Route("GET", "/directory/administrativeUnits/{}", units.get_unit),
+        Route("POST", "/directoryObjects/getByIds", objects.get_by_ids, bodies.GET_BY_IDS),
+        Route("GET", "/directory/deletedItems/microsoft.graph.user", objects.list_deleted_users),
+        Route("GET", "/directory/deletedItems/{}", objects.get_deleted),
+        Route("POST", "/directory/deletedItems/{}/restore", objects.restore, bodies.NOTHING),
+        Route("DELETE", "/directory/deletedItems/{}", objects.purge),
+        Route("GET", "/oauth2PermissionGrants", consents.list_grants),
+        Route("GET", "/oauth2PermissionGrants/{}", consents.get_grant),
+        Route("DELETE", "/oauth2PermissionGrants/{}", consents.delete_grant),
+        Route("GET", "/servicePrincipals/{}/oauth2PermissionGrants", consents.list_grants_of_principal),
         Route("GET", "/servicePrincipals", organization.list_principals),
         Route("GET", "/servicePrincipals/{}", organization.get_principal),
         Route("GET", "/servicePrincipals(appId=)/{}", organization.get_principal_by_app_id),
@@ -241,7 +265,8 @@ class Graph:
         return Caller(token, user, principal_id, frozenset(whole), units_held)
 
     def _error_response(self, seen: GraphRequest, error: GraphError) -> web.Response:
-        body = {"error": {"code": error.code, "message": str(error), "innerError": self._inner(seen)}}
+        details = {"details": list(error.details)} if error.details else {}
+        body = {"error": {"code": error.code, "message": str(error), **details, "innerError": self._inner(seen)}}
         return web.json_response(body, status=error.status, headers=error.headers)
 
     def _inner(self, seen: GraphRequest) -> dict[str, str]:

@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from sandbox.clock import iso
 from sandbox.directory import Directory, License, User, View
 from sandbox.graph import authority
 from sandbox.graph.bodies import USER_PROPERTIES
-from sandbox.graph.call import Call, GraphError, Reply, bad_request, denied, not_found
+from sandbox.graph.call import Call, GraphError, Reply, bad_request, conflict, denied, not_found
 from sandbox.graph.odata import Entity, Expansion, page, single
 
 ON_PREMISES = (
@@ -130,6 +131,12 @@ _PLAIN = frozenset(
         "preferredLanguage", "usageLocation", "showInAddressList", "passwordPolicies", "faxNumber",
     }
 )  # fmt: skip
+_FIELDS = {  # those the directory keeps under names of its own
+    "displayName": "name",
+    "accountEnabled": "enabled",
+    "usageLocation": "usage_location",
+    "userPrincipalName": "upn",
+}
 _OF_THE_CLOUD = frozenset({"usageLocation", "passwordPolicies", "showInAddressList"})  # even when the user is synced
 
 
@@ -206,6 +213,55 @@ def get_manager(call: Call) -> Reply:
     return Reply(body={**body, "@odata.type": "#microsoft.graph.user"})
 
 
+_REQUIRED = ("accountEnabled", "displayName", "mailNickname", "userPrincipalName", "passwordProfile")
+
+
+def create_user(call: Call) -> Reply:
+    """`POST /users`"""
+    authority.require(call.caller, authority.WRITE_USERS)
+    body = {name: value for name, value in call.body.items() if not name.startswith("@")}
+    _needs(body.keys())  # refuses what cannot be set
+    for name in _REQUIRED:
+        if body.get(name) in (None, ""):
+            message = f"A value is required for property '{name}' of resource 'User'."
+            details = [{"code": "PropertyRequired", "target": name, "message": message}]
+            raise GraphError(400, "Request_BadRequest", message, details=details)
+    profile = body.pop("passwordProfile")
+    now = call.clock.now()
+    user = User(
+        id=str(uuid4()),
+        upn=body["userPrincipalName"],
+        name=body["displayName"],
+        enabled=body["accountEnabled"],
+        usage_location=body.get("usageLocation"),
+        attributes={name: value for name, value in body.items() if name not in _FIELDS},
+        created=now,
+        password_changed=now,
+        sessions_valid_from=now,
+        must_change_password=profile.get("forceChangePasswordNextSignIn") is not False,
+    )
+    _check_upn(call.directory, user.upn)
+    _check_values(call.directory, user, body)
+    check_password(call.directory, user, profile.get("password") or "")
+    call.directory.add_user(user, profile["password"], since=now)
+    call.audit("UserManagement", "Add user", user, *body)
+    return Reply(201, single(call, USER, user, "users"), applied=True)
+
+
+def delete_user(call: Call) -> Reply:
+    """`DELETE /users/{id}`: to where it can be restored from"""
+    authority.require(call.caller, authority.DELETE_USERS)
+    user = call.user(call.args[0])
+    authority.require_over(call, authority.DELETE_USERS, user)
+    if call.caller.principal_id == user.id:
+        raise bad_request("A user cannot delete itself.")
+    if user.synced:
+        raise bad_request(ON_PREMISES)
+    call.directory.delete_user(user.id)
+    call.audit("UserManagement", "Delete user", user)
+    return Reply(204, applied=True)
+
+
 def update_user(call: Call) -> Reply:
     """`PATCH /users/{id}`: everything in the body, or nothing of it."""
     body = {name: value for name, value in call.body.items() if not name.startswith("@")}
@@ -271,18 +327,12 @@ def _check_upn(directory: Directory, upn: str) -> None:
     if upn.partition("@")[2] not in directory.tenant.domains:
         raise bad_request("The domain portion of the userPrincipalName property is invalid.")
     if directory.latest.user(upn) is not None:
-        raise bad_request("Another object with the same value for property userPrincipalName already exists.")
+        raise conflict("userPrincipalName")
 
 
 def _apply(call: Call, user: User, body: Mapping[str, Any]) -> None:
-    fields = {
-        "displayName": "name",
-        "accountEnabled": "enabled",
-        "usageLocation": "usage_location",
-        "userPrincipalName": "upn",
-    }
-    known = {fields[name]: value for name, value in body.items() if name in fields}
-    others = {name: value for name, value in body.items() if name not in fields}
+    known = {_FIELDS[name]: value for name, value in body.items() if name in _FIELDS}
+    others = {name: value for name, value in body.items() if name not in _FIELDS}
     after = call.directory.update_user(user.id, **known, attributes={**user.attributes, **others})
     activity = "Update user"
     if after.enabled is not user.enabled:

@@ -12,5 +12,12 @@ async function ask(path, options) {
   return body;
 }
 
+/** A file, as the bytes it has. */
+export async function getFile(path, query) {
+  const response = await fetch(`${path}?${new URLSearchParams(query)}`, {headers: {"X-Sandbox-Token": token}});
+  if (!response.ok) throw new Refused((await response.json()).error);
+  return response.blob();
+}
+
 export const get = (path, query, signal) => ask(`${path}?${new URLSearchParams(query)}`, {signal});
 export const post = (path, body) => ask(path, {method: "POST", body: JSON.stringify(body)});

@@ -1,7 +1,7 @@
 // Block Kit as DOM nodes, for messages, modals and App Home alike.
 //
 // `surface` is what the blocks live on:
-//   names              user(id), channel(id), now(), everyone(), everywhere()
+//   names              user(id), channel(id), now(), everyone(), everywhere(part) with what a menu offers
 //   press(control, block, element, chosen)   somebody used an element that tells the bot at once
 //   options(block, element, typed)           the bot's options for an external select
 //   inputs             null, or a Map that fields put their reader into, under "block_id action_id"
@@ -198,34 +198,72 @@ async function tell(control, block, part, surface, chosen) {
 }
 
 function button(part, block, surface) {
-  const attributes = {"aria-label": part.accessibility_label, onclick: () => tell(control, block, part, surface, {})};
   const style = part.style === "primary" || part.style === "danger" ? `.${part.style}` : "";
-  const control = part.url
-    ? h(`a.button${style}`, {...attributes, href: /^https?:/i.test(part.url) ? part.url : null, target: "_blank", rel: "noopener noreferrer"}, plain(part.text.text))
-    : h(`button.button${style}`, {type: "button", ...attributes}, plain(part.text.text));
+  const attributes = {"aria-label": part.accessibility_label};
+  const words = plain(part.text.text);
+  if (!part.url) {
+    const control = h(`button.button${style}`, {type: "button", ...attributes, onclick: () => tell(control, block, part, surface, {})}, words);
+    return control;
+  }
+  // A link tells the bot as well; where it asks first, it waits for the answer.
+  let agreed = false;
+  const onclick = async (event) => {
+    if (!part.confirm || agreed) return surface.press(control, block, part, {});
+    event.preventDefault();
+    agreed = await confirm(part.confirm, surface.names);
+    if (agreed) control.click();
+    agreed = false;
+  };
+  const control = h(`a.button${style}`, {...attributes, ...elsewhere(part.url), onclick}, words);
   return control;
 }
 
+/** The attributes of a link to another page, which opens beside this one. */
+const elsewhere = (url) => ({href: /^https?:/i.test(url) ? url : null, target: "_blank", rel: "noopener noreferrer"});
+
 const optionsOf = (part) => [...(part.options ?? []), ...(part.option_groups ?? []).flatMap((group) => group.options)];
 
-function select(part, block, surface, all = optionsOf(part), several = false) {
-  const given = several ? part.initial_options : part.initial_option && [part.initial_option];
-  const find = () => [...control.selectedOptions].map((choice) => all[choice.dataset.at]).filter(Boolean);
-  const read = () => (several ? {selected_options: find()} : {selected_option: find()[0] ?? null});
-  const held = field(block, part, surface, read, {selected_options: given, selected_option: given?.[0] ?? null});
-  const chosen = new Set((several ? (held.selected_options ?? []) : [held.selected_option]).filter(Boolean).map((option) => option.value));
+function select(part, block, surface) {
+  const all = optionsOf(part);
+  const read = () => ({selected_option: all[control.selectedOptions[0]?.dataset.at] ?? null});
+  const held = field(block, part, surface, read, {selected_option: part.initial_option ?? null}).selected_option;
+  const isHeld = (option) => option.value === held?.value;
   const choice = (option) =>
-    h("option", {"data-at": all.indexOf(option), value: option.value, selected: chosen.has(option.value)}, emojis(option.text.text));
+    h("option", {"data-at": all.indexOf(option), value: option.value, selected: isHeld(option)}, emojis(option.text.text));
   const groups = part.option_groups?.map((group) => h("optgroup", {label: group.label.text}, group.options.map(choice)));
   const control = h(
     "select",
     // In a form the field's label names it, which an aria-label would hide.
-    {"data-field": true, multiple: several, "aria-label": block.type === "input" ? null : part.placeholder?.text, onchange: () => tell(control, block, part, surface, read())},
-    !several && h("option", {value: "", disabled: true, hidden: true, selected: chosen.size === 0}, part.placeholder?.text ?? "Choose…"),
+    {"data-field": true, "aria-label": nameOf(part, block), onchange: () => tell(control, block, part, surface, read())},
+    h("option", {value: "", disabled: true, hidden: true, selected: !all.some(isHeld)}, part.placeholder?.text ?? "Choose…"),
     groups ?? all.map(choice),
   );
   return control;
 }
+
+/** What an element is called where no label of a form does it. */
+const nameOf = (part, block) => (block.type === "input" ? null : (part.placeholder?.text ?? (block.text?.text ?? "").slice(0, 80)));
+
+/** Several of many: `entries` are [value as Slack reports it, its id, what is shown]; a list to tick, which scrolls. */
+function several(part, block, surface, entries, name) {
+  const read = () => ({[`selected_${name}`]: [...control.querySelectorAll("input:checked")].map((input) => entries[Number(input.value)][0])});
+  const held = field(block, part, surface, read, {[`selected_${name}`]: part[`initial_${name}`] ?? []})[`selected_${name}`] ?? [];
+  const chosen = new Set(held.map((value) => value.value ?? value));
+  const most = part.max_selected_items ?? Infinity;
+  const changed = () => {
+    const full = control.querySelectorAll("input:checked").length >= most;
+    for (const input of control.querySelectorAll("input")) input.disabled = full && !input.checked;
+  };
+  const control = h(
+    "div.choices.many",
+    {"data-field": true, role: "group", "aria-label": nameOf(part, block), onchange: () => (changed(), tell(control, block, part, surface, read()))},
+    entries.map(([, id, label], at) => h("label.choice", {}, h("input", {type: "checkbox", value: String(at), checked: chosen.has(id)}), h("span", {}, label))),
+  );
+  changed();
+  return control;
+}
+
+const severalOf = (list) => list.map(([id, label]) => [id, id, label]);
 
 /** A select over people or places of the workspace: its value is an id, not an option. */
 function idSelect(part, block, surface, all, name) {
@@ -233,7 +271,7 @@ function idSelect(part, block, surface, all, name) {
   const held = field(block, part, surface, read, {[`selected_${name}`]: part[`initial_${name}`] ?? null});
   const control = h(
     "select",
-    {"data-field": true, onchange: () => tell(control, block, part, surface, read())},
+    {"data-field": true, "aria-label": nameOf(part, block), onchange: () => tell(control, block, part, surface, read())},
     h("option", {value: "", disabled: true, hidden: true, selected: true}, part.placeholder?.text ?? "Choose…"),
     all.map(([id, label]) => h("option", {value: id, selected: id === held[`selected_${name}`]}, label)),
   );
@@ -267,7 +305,7 @@ function choices(part, block, surface, several) {
 function picker(part, block, surface, kind, name) {
   const read = () => ({[name]: control.value || null});
   const held = field(block, part, surface, read, {[name]: part[name.replace("selected", "initial")] ?? null});
-  const control = h("input", {"data-field": true, type: kind, value: held[name] ?? "", onchange: () => tell(control, block, part, surface, read())});
+  const control = h("input", {"data-field": true, "aria-label": nameOf(part, block), type: kind, value: held[name] ?? "", onchange: () => tell(control, block, part, surface, read())});
   return control;
 }
 
@@ -387,11 +425,22 @@ function overflow(part, block, surface) {
     control.open = false;
     tell(control, block, part, surface, {selected_option: option});
   };
+  const item = (option) =>
+    h(option.url ? "a" : "button", {...(option.url ? elsewhere(option.url) : {type: "button"}), onclick: () => act(option)}, plain(option.text.text));
   const control = h(
     "details.overflow",
-    {},
+    {
+      onkeydown(event) {
+        if (event.key !== "Escape" || !control.open) return;
+        event.preventDefault(); // a form under it stays open
+        event.stopPropagation();
+        control.open = false;
+        control.querySelector("summary").focus();
+      },
+      onfocusout: (event) => !control.contains(event.relatedTarget) && (control.open = false),
+    },
     h("summary.button", {"aria-label": "More"}, "⋯"),
-    h("div.menu", {}, part.options.map((option) => h("button", {type: "button", onclick: () => act(option)}, plain(option.text.text)))),
+    h("div.menu", {tabindex: -1}, part.options.map(item)),
   );
   return control;
 }
@@ -400,11 +449,15 @@ const ELEMENTS = {
   button,
   image: (part) => image(part, "thumbnail"),
   static_select: select,
-  multi_static_select: (part, block, surface) => select(part, block, surface, optionsOf(part), true),
+  multi_static_select: (part, block, surface) =>
+    several(part, block, surface, optionsOf(part).map((option) => [option, option.value, emojis(option.text.text)]), "options"),
   external_select: search,
   users_select: (part, block, surface) => idSelect(part, block, surface, surface.names.everyone(), "user"),
-  channels_select: (part, block, surface) => idSelect(part, block, surface, surface.names.everywhere(), "channel"),
-  conversations_select: (part, block, surface) => idSelect(part, block, surface, surface.names.everywhere(), "conversation"),
+  channels_select: (part, block, surface) => idSelect(part, block, surface, surface.names.everywhere(part), "channel"),
+  conversations_select: (part, block, surface) => idSelect(part, block, surface, surface.names.everywhere(part), "conversation"),
+  multi_users_select: (part, block, surface) => several(part, block, surface, severalOf(surface.names.everyone()), "users"),
+  multi_channels_select: (part, block, surface) => several(part, block, surface, severalOf(surface.names.everywhere(part)), "channels"),
+  multi_conversations_select: (part, block, surface) => several(part, block, surface, severalOf(surface.names.everywhere(part)), "conversations"),
   radio_buttons: (part, block, surface) => choices(part, block, surface, false),
   checkboxes: (part, block, surface) => choices(part, block, surface, true),
   datepicker: (part, block, surface) => picker(part, block, surface, "date", "selected_date"),

@@ -4,7 +4,7 @@
 // this file draws it. What it draws with: stream.js messages, modal.js forms, composer.js the line one
 // types in, world.js the panel below.
 
-import {Refused, get, post} from "./api.js";
+import {Refused, get, getFile, post} from "./api.js";
 import {blocks} from "./blocks.js";
 import {Composer} from "./composer.js";
 import {fill, h, reconcile} from "./dom.js";
@@ -81,9 +81,17 @@ function namesOf(shot) {
     user: (id) => people.get(id),
     channel: (id) => channels.get(id),
     now: () => Date.now() / 1000 + ahead,
-    everyone: () => [...people],
-    everywhere: () => [...channels].map(([id, name]) => [id, `#${name}`]),
+    everyone: () => shot.people.filter((person) => !person.deleted && person.name !== "slackbot").map((person) => [person.id, person.real_name]),
+    everywhere: (part) => shot.channels.filter((channel) => isOffered(part, channel)).map((channel) => [channel.id, channel.is_im ? channel.label : `#${channel.name}`]),
   };
+}
+
+/** Whether a menu of conversations offers this one, as the sandbox's own rule in controls.py has it. */
+function isOffered(part, channel) {
+  const kind = channel.is_im ? "im" : channel.is_private ? "private" : "public";
+  if (part.type.endsWith("channels_select")) return kind === "public";
+  const {include, exclude_external_shared_channels: internalOnly} = part.filter ?? {};
+  return (include ?? [kind]).includes(kind) && !(internalOnly && channel.is_ext_shared);
 }
 
 function note(channel) {
@@ -238,8 +246,35 @@ function context(channel) {
     people: new Map(snapshot.people.map((person) => [person.id, person])),
     names,
     openThread,
-    surface: (message) => surface({channel: channel.id, ts: message.ts}),
+    surface: (message) => surface({channel: channel.id, ts: message.ts}, {before: (key) => valueIn(message.values, key)}),
+    download: (file) => download(file),
   };
+}
+
+/** What the workspace holds under a field's key. */
+function valueIn(values, key) {
+  const [block, action] = key.split(" ");
+  return values[block]?.[action];
+}
+
+async function download({id, name}) {
+  try {
+    const address = URL.createObjectURL(await getFile("/api/file", {person: look.person, id}));
+    h("a", {href: address, download: name}).click();
+    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
+/** Values under "block action" keys as Slack nests them. */
+function nested(entries) {
+  const values = {};
+  for (const [key, value] of entries) {
+    const [block, action] = key.split(" ");
+    (values[block] ??= {})[action] = value;
+  }
+  return values;
 }
 
 let homeForm = {id: null, inputs: new Map()};
@@ -253,7 +288,12 @@ function drawHome() {
   const held = homeForm.id === view.id ? new Map([...homeForm.inputs].map(([key, read]) => [key, read()])) : new Map();
   const inputs = new Map();
   homeForm = {id: view.id, inputs};
-  fill($("home"), blocks(view.blocks, surface({view: view.id}, {inputs, before: (key) => held.get(key)})));
+  const form = {
+    inputs,
+    before: (key) => held.get(key) ?? valueIn(view.values, key),
+    filled: () => nested([...inputs].map(([key, read]) => [key, read()])),
+  };
+  fill($("home"), blocks(view.blocks, surface({view: view.id}, form)));
 }
 
 // Starting.

@@ -1,5 +1,6 @@
 """Serves the page and its JSON, to the page only."""
 
+import json
 import math
 import re
 import secrets
@@ -106,6 +107,7 @@ class Page:
             ("/api/snapshot", self._snapshot),
             ("/api/microsoft", self._microsoft),
             ("/api/log", self._log),
+            ("/api/file", self._file),
         ):
             app.router.add_get(path, self._guarded(answer))
         for path, change in (
@@ -119,6 +121,8 @@ class Page:
             ("/api/clock", self._move_clock),
             ("/api/bot", self._bot),
             ("/api/redeliver", self._redeliver),
+            ("/api/person", self._change_person),
+            ("/api/account", self._change_account),
         ):
             app.router.add_post(path, self._guarded(change))
 
@@ -146,7 +150,8 @@ class Page:
                 return _json({"error": "This is for the sandbox's own page. Load it again."}, 403)
             try:
                 given = dict(request.query) if request.method == "GET" else await _body(request)
-                return _json(await answer(_Given(given)))
+                told = await answer(_Given(given))
+                return told if isinstance(told, web.StreamResponse) else _json(told)
             except (NotOnScreen, BotCommandError, _Wrong) as error:
                 return _json({"error": str(error)}, 400)
 
@@ -159,13 +164,14 @@ class Page:
         person = self._person(given)
         version = await self._world.changes.newer(int(given.number("after")), _LONG_POLL_SECONDS)
         slack, bot = self._world.slack, self._world.bot
-        shot = slack.snapshot(person)
+        shot = self._with_plain_links(slack.snapshot(person))
         active = self._world.faults.active()
         return {
             **shot,
             "version": version,
             "commands": self._commands,
             "players": [{"name": name, "role": role} for name, role in _ROLES.items()],
+            "accounts": [self._accounts(slack.person(name)) for name in _ROLES if slack.person(name).email],
             "channels": [_trimmed(channel) for channel in shot["channels"]],
             "clock": {"now": self._world.clock.now(), "offset": self._world.clock.offset},
             "faults": [
@@ -185,6 +191,32 @@ class Page:
                 "connected": self._world.bot_connected,
             },
         }
+
+    def _with_plain_links(self, shot: Json) -> dict[str, Any]:
+        """Links to Microsoft's pages lead to where the same pages are served without a certificate."""
+        world = self._world
+        text = json.dumps(shot).replace(f"{world.tls_url}/", f"{world.url}/")
+        plain: dict[str, Any] = json.loads(text)
+        return plain
+
+    def _accounts(self, person: Person) -> Json:
+        """Whether somebody may use Slack, and their accounts in the tenant: their own, and one for administration."""
+        tenant, domain = self._world.directory.latest, self._world.directory.tenant.domains[0]
+        found = [tenant.user(person.email), tenant.user(f"{person.name}.admin@{domain}")]
+        return {
+            "name": person.name,
+            "real_name": person.real_name,
+            "in_slack": not person.deleted,
+            "accounts": [{"upn": user.upn, "enabled": user.enabled} for user in found if user is not None],
+        }
+
+    async def _file(self, given: _Given) -> web.Response:
+        """A file of the workspace, for who can open it; the browser saves it and shows it to nobody's script."""
+        wanted = given.text("id")
+        for file in self._world.slack.files(self._person(given)):
+            if file.id == wanted:
+                return web.Response(body=file.content, content_type="application/octet-stream", headers=_HEADERS)
+        raise _Wrong("This file is not there for you.")
 
     async def _log(self, _: _Given) -> Json:
         return {"text": self._world.bot.log() if self._world.bot is not None else ""}
@@ -321,6 +353,20 @@ class Page:
             await self._world.bot.kill()
         else:
             await self._world.start_bot()
+        return {}
+
+    async def _change_person(self, given: _Given) -> Json:
+        slack, who = self._world.slack, given.text("who")
+        await (slack.reactivate(who) if given.flag("active") else slack.deactivate(who))
+        return {}
+
+    async def _change_account(self, given: _Given) -> Json:
+        """Block or allow somebody's sign-in at Microsoft, as an administrator elsewhere does."""
+        try:
+            self._world.directory.update_user(given.text("account"), enabled=given.flag("enabled"))
+        except KeyError as error:
+            raise _Wrong(f"The tenant has no account {error}.") from error
+        self._world.changes.tell()
         return {}
 
     async def _redeliver(self, _: _Given) -> Json:

@@ -39,7 +39,7 @@ function dated(messages, context, repliesTo) {
       items.push({key: `day ${label}`, mark: label, build: () => h("p.day", {}, h("span", {}, label))});
     }
     const replies = repliesTo(message);
-    const follows = today === day && previous?.user === message.user && !message.to && !previous.to && Number(message.ts) - Number(previous.ts) < 300 && !message.blocks.length && !previous.blocks.length;
+    const follows = today === day && previous?.user === message.user && !message.to && !previous.to && Number(message.ts) - Number(previous.ts) < 300 && ![message, previous].some((one) => one.blocks.length || one.files.length);
     items.push({
       key: message.ts,
       // The day of reading counts: what was "today" is drawn anew when it has become "yesterday".
@@ -53,6 +53,11 @@ function dated(messages, context, repliesTo) {
   return items;
 }
 
+function fileCard(file, context) {
+  const size = file.size < 1024 ? `${file.size} bytes` : `${(file.size / 1024).toFixed(1)} kB`;
+  return h("button.file", {type: "button", onclick: () => context.download(file)}, h("strong", {}, file.title), h("span.description", {}, `Download ${file.name}, ${size}`));
+}
+
 function draw(message, replies, follows, context) {
   const author = context.people.get(message.user);
   const now = context.names.now();
@@ -61,7 +66,7 @@ function draw(message, replies, follows, context) {
     ? h("p.gone", {}, "This message was deleted.")
     : message.blocks.length
       ? blocks(message.blocks, context.surface(message))
-      : h("div.text", {}, mrkdwn(message.text, context.names));
+      : message.text && h("div.text", {}, mrkdwn(message.text, context.names));
   const threadButton =
     replies.length > 0 &&
     h(
@@ -87,6 +92,7 @@ function draw(message, replies, follows, context) {
       ),
       message.broadcast && h("p.broadcast", {}, "replied to a thread"),
       content,
+      message.files.length > 0 && h("ul.files", {}, message.files.map((file) => h("li", {}, fileCard(file, context)))),
       message.edited && h("span.edited", {}, "(edited)"),
       threadButton,
     ),

@@ -9,7 +9,7 @@ const MOVES = [
   ["+8 h", 8 * 3600],
   ["+1 d", 24 * 3600],
 ];
-const TABS = ["faults", "time", "microsoft", "log"];
+const TABS = ["faults", "people", "time", "microsoft", "log"];
 const SERVICES = {entra: "Entra", graph: "Graph", vault: "Key Vault", slack: "Slack"};
 
 /** `does` has do(control, path, body) and read(path). */
@@ -90,6 +90,7 @@ export class WorldPanel {
     this.snapshot = snapshot;
     this.names = names;
     this.#drawFaults();
+    this.#drawPeople();
     this.#drawBot();
     this.#tick();
     this.#refresh();
@@ -112,6 +113,32 @@ export class WorldPanel {
               onchange: (event) => this.#does.do(event.currentTarget, "/api/fault", {name: fault.name, on: event.currentTarget.checked}),
             }),
             h("span", {}, h("strong", {}, fault.title), h("span.tag", {}, SERVICES[fault.service] ?? fault.service), h("span.description", {}, fault.description)),
+          ),
+      })),
+    );
+  }
+
+  /** Who may sign in at Microsoft, and who may use Slack: what somebody else decides, over which Latchkey has no say. */
+  #drawPeople() {
+    const button = (label, path, body, undoes) => this.#button(label, path, body, undoes ? ".primary" : ".danger");
+    const account = ({upn, enabled}) =>
+      h(
+        "div.row",
+        {},
+        h("span.account", {}, upn, !enabled && h("span.tag", {}, "disabled")),
+        button(`${enabled ? "Disable" : "Enable"} account`, "/api/account", {account: upn, enabled: !enabled}, !enabled),
+      );
+    reconcile(
+      this.#find("panel-people"),
+      this.snapshot.accounts.map((person) => ({
+        key: person.name,
+        mark: JSON.stringify(person),
+        build: () =>
+          h(
+            "section.person",
+            {"aria-label": person.real_name},
+            h("div.row", {}, h("strong.account", {}, person.real_name, !person.in_slack && h("span.tag", {}, "deactivated in Slack")), button(`${person.in_slack ? "Deactivate" : "Reactivate"} in Slack`, "/api/person", {who: person.name, active: !person.in_slack}, !person.in_slack)),
+            person.accounts.map(account),
           ),
       })),
     );

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.slack.model import Json, NotOnScreen
+from sandbox.slack.model import Channel, Json, NotOnScreen, Person, Reader
 
 TEXT_INPUTS = ("plain_text_input", "email_text_input", "url_text_input", "number_input")
 PICKERS = {"datepicker": "selected_date", "timepicker": "selected_time", "datetimepicker": "selected_date_time"}
@@ -67,7 +67,26 @@ def controls(blocks: list[Json]) -> list[Control]:
 
 
 def _names(element: Json) -> tuple[str, ...]:
+    if element["type"] == "overflow":
+        return tuple(option["text"]["text"] for option in element["options"])
     return tuple(element[key]["text"] for key in ("text", "placeholder") if isinstance(element.get(key), dict))
+
+
+def in_line(blocks: list[Json], words: str, reader: Reader) -> list[Json]:
+    """The blocks in whose line these words stand: a section with them, and the buttons right below it."""
+    found, near, is_over = [], False, False
+    for block in blocks:
+        if block["type"] == "actions":
+            if near:
+                found.append(block)
+            is_over = True
+            continue
+        here = words in reader.blocks([block])
+        goes_on = block["type"] == "context" and not is_over
+        near, is_over = here or (near and goes_on), False
+        if here:
+            found.append(block)
+    return found
 
 
 def find_control(blocks: list[Json], name: str, *, loosely: bool) -> Control:
@@ -92,6 +111,26 @@ def find_control(blocks: list[Json], name: str, *, loosely: bool) -> Control:
 
 def _listed(found: list[Control]) -> str:
     return ", ".join(f"{next(iter(control.names), '')!r} ({control.action_id})" for control in found)
+
+
+def name_of(control: Control) -> str:
+    """What a person would call it."""
+    return next(iter(control.names), control.action_id)
+
+
+_KINDS = {"public_channel": "public", "private_channel": "private", "im": "im"}
+
+
+def is_offered(person: Person, element: Json, channel: Channel) -> bool:
+    """Whether a menu of conversations offers this one to a person: what they can see, and its `filter` lets through."""
+    if element["type"].endswith("channels_select"):
+        return channel.type == "public_channel"
+    narrowed = element.get("filter", {})
+    return (
+        (channel.type == "public_channel" or person.id in channel.members)
+        and _KINDS[channel.type] in narrowed.get("include", _KINDS.values())
+        and not (channel.is_ext_shared and narrowed.get("exclude_external_shared_channels"))
+    )
 
 
 def pick_option(options: list[Json], wanted: str) -> Json:

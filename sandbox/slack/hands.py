@@ -3,8 +3,9 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sandbox.slack.blocks import Surface, check_options, input_block_ids
 from sandbox.slack.content import respond, view_definition
@@ -15,7 +16,10 @@ from sandbox.slack.controls import (
     all_options,
     controls,
     find_control,
+    in_line,
     is_empty,
+    is_offered,
+    name_of,
     pick_option,
 )
 from sandbox.slack.courier import Courier
@@ -42,6 +46,7 @@ TROUBLE = "We had some trouble connecting. Try again?"
 """What Slack shows in a form whose submission went wrong."""
 
 _HOME_SECONDS = 5.0
+_DAYS_AHEAD = re.compile(r"in (\d+) days?")
 
 Where = Message | View
 """Something on a screen that holds controls."""
@@ -113,17 +118,21 @@ class Hands:
         is_in = person.id in self._state.channels[message.channel].members
         return not message.deleted and (message.to == person.id if message.is_ephemeral else is_in)
 
-    def _control(self, person: Person, where: Where, name: str, *, loosely: bool) -> Control:
+    def _control(self, person: Person, where: Where, name: str, *, loosely: bool, beside: str = "") -> Control:
         if not self._has(person, where):
             raise NotOnScreen(f"{person.name} does not have this on the screen")
-        control = find_control(where.blocks, name, loosely=loosely)
+        blocks = in_line(where.blocks, beside, self._state.reader) if beside else where.blocks
+        control = find_control(blocks, name, loosely=loosely)
         if not is_shown_to(person, control):
             raise NotOnScreen(f"{name!r} is not shown to {person.name}")
         return control
 
-    async def click(self, person: Person, where: Where, name: str, value: str | None) -> Delivery:
-        """Press a button, confirming if it asks. `value` forges what the button carries."""
-        control = self._control(person, where, name, loosely=False)
+    async def click(self, person: Person, where: Where, name: str, value: str | None, beside: str) -> Delivery:
+        """Press a button or the item of a menu, confirming if it asks. `value` forges what the button carries."""
+        control = self._control(person, where, name, loosely=False, beside=beside)
+        if control.type == "overflow":
+            chosen = pick_option(control.element["options"], name)
+            return await self._act(person, where, control, {"selected_option": chosen})
         if control.type != "button":
             raise NotOnScreen(f"{name!r} is a {control.type}: it is chosen from, not clicked")
         carried = control.element.get("value") if value is None else value
@@ -192,6 +201,9 @@ class Hands:
         kind = control.type
         if kind in TEXT_INPUTS:
             return {"type": kind, "value": str(chosen) or None}
+        if kind == "datepicker" and (ahead := _DAYS_AHEAD.fullmatch(str(chosen))):
+            day = datetime.fromtimestamp(self._state.now(), ZoneInfo(person.tz)) + timedelta(days=int(ahead[1]))
+            return {"type": kind, "selected_date": f"{day:%Y-%m-%d}"}
         if kind in PICKERS:
             return {"type": kind, PICKERS[kind]: chosen}
         if kind == "checkboxes" and isinstance(chosen, bool):
@@ -207,9 +219,15 @@ class Hands:
         if isinstance(wanted, dict):
             return wanted
         if control.type.endswith("users_select"):
-            return self._state.person(wanted).id
+            found = self._state.person(wanted)
+            if found.deleted:
+                raise NotOnScreen(f"{found.name} is deactivated and not offered in {name_of(control)!r}")
+            return found.id
         if control.type.endswith(("conversations_select", "channels_select")):
-            return self._state.channel(wanted).id
+            channel = self._state.channel(wanted)
+            if not is_offered(person, control.element, channel):
+                raise NotOnScreen(f"#{channel.name} is not offered to {person.name} in {name_of(control)!r}")
+            return channel.id
         if control.type.endswith("external_select"):
             return pick_option(await self._search(person, where, control, wanted), wanted)
         return pick_option(all_options(control.element), wanted)

@@ -90,6 +90,22 @@ class Channel:
         return "privategroup" if self.is_private else self.name
 
 
+@dataclass(frozen=True)
+class File:
+    """A file somebody shared. Slack keeps it: `content` belongs to what must never hold a secret."""
+
+    id: str
+    name: str
+    title: str
+    mimetype: str
+    content: bytes = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """Its content as text; what is no UTF-8 shows as replacement characters."""
+        return self.content.decode(errors="replace")
+
+
 class Reader(Protocol):
     """Turns blocks into what a person reads; see `reading.py`."""
 
@@ -117,6 +133,7 @@ class Message:
     edited: bool = False  # carries the "(edited)" flag
     deleted: bool = False
     values: dict[str, Values] = field(default_factory=dict, repr=False)  # by person
+    files: tuple[File, ...] = ()
 
     @property
     def is_ephemeral(self) -> bool:
@@ -125,10 +142,11 @@ class Message:
 
     @property
     def visible_text(self) -> str:
-        """Everything a reader sees: its blocks, labels of buttons in [brackets]; its text if it has none."""
+        """Everything a reader sees: its blocks, labels of buttons in [brackets]; its text if it has none; its files."""
         if self.deleted:
             return "This message was deleted."
-        return self.reader.blocks(self.blocks) if self.blocks else self.reader.mrkdwn(self.text)
+        words = self.reader.blocks(self.blocks) if self.blocks else self.reader.mrkdwn(self.text)
+        return "\n".join(filter(None, (words, *(file.title for file in self.files))))
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable
 
 from sandbox.slack.controls import Control
-from sandbox.slack.model import Json, Message, Person, View
+from sandbox.slack.model import File, Json, Message, Person, View
 from sandbox.slack.state import State
 from sandbox.slack.tickets import Tickets
 
@@ -182,9 +182,28 @@ class Payloads:
             shown["thread_ts"] = message.thread_ts
         if message.broadcast:
             shown["subtype"] = "thread_broadcast"
+        if message.files:
+            shown |= {"upload": True, "files": [self.file(message, file) for file in message.files]}
         if message.metadata is not None:
             shown["metadata"] = message.metadata
         return shown
+
+    def file(self, message: Message, file: File) -> Json:
+        """A file as a message tells of it; its addresses need a token with `files:read`, which nobody here has."""
+        address = f"https://files.slack.com/files-pri/{self._state.team.id}-{file.id}"
+        return {
+            "id": file.id,
+            "created": int(float(message.ts)),
+            "name": file.name,
+            "title": file.title,
+            "mimetype": file.mimetype,
+            "user": message.user,
+            "size": len(file.content),
+            "mode": "hosted",
+            "is_external": False,
+            "url_private": f"{address}/{file.name}",
+            "url_private_download": f"{address}/download/{file.name}",
+        }
 
     def view(self, view: View) -> Json:
         """A view as the Web API and interactions return it, with what is filled in."""

@@ -190,9 +190,9 @@ def _ago(seconds: float) -> str:
 
 def mentions(text: str, blocks: list[Json]) -> tuple[str, ...]:
     """Whom a message notifies: `@U…`, `!channel`, `!here`, `!everyone`, `!subteam^…`, in order of appearance."""
-    texts = [text, *(leaf["text"] for leaf in _objects(blocks) if leaf.get("type") == "mrkdwn")]
+    texts = [text, *(leaf["text"] for leaf in every_object(blocks) if leaf.get("type") == "mrkdwn")]
     found = [match for marked in texts for match in _MENTION.findall(marked) if not match.startswith("!date")]
-    for span in _objects(blocks):
+    for span in every_object(blocks):
         if span.get("type") == "user":
             found.append(f"@{span['user_id']}")
         elif span.get("type") == "broadcast":
@@ -200,11 +200,12 @@ def mentions(text: str, blocks: list[Json]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _objects(value: Any) -> Iterator[Json]:
+def every_object(value: Any) -> Iterator[Json]:
+    """Every object inside a JSON value, the outer ones first."""
     if isinstance(value, dict):
         yield value
         for inner in value.values():
-            yield from _objects(inner)
+            yield from every_object(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _objects(inner)
+            yield from every_object(inner)

@@ -75,6 +75,7 @@ def _message(message: Message, person: Person) -> Json:
         "broadcast": message.broadcast,
         "edited": message.edited,
         "deleted": message.deleted,
+        "files": [{"id": f.id, "name": f.name, "title": f.title, "size": len(f.content)} for f in message.files],
     }
 
 

@@ -17,6 +17,7 @@ from sandbox.slack.model import (
     App,
     Call,
     Channel,
+    File,
     Json,
     Message,
     NotOnScreen,
@@ -159,6 +160,7 @@ class State:
         broadcast: bool = False,
         to: str | None = None,
         metadata: Json | None = None,
+        files: tuple[File, ...] = (),
     ) -> Message:
         """Put a message into a channel; `to` makes it ephemeral."""
         message = Message(
@@ -172,6 +174,7 @@ class State:
             broadcast=broadcast,
             to=to,
             metadata=metadata,
+            files=files,
         )
         self.messages[channel.id].append(message)
         self._record_message(message)
@@ -189,7 +192,7 @@ class State:
     def delete(self, message: Message) -> None:
         """Take a message away; a parent whose thread goes on leaves a tombstone."""
         message.deleted = True
-        message.text, message.blocks = "", []
+        message.text, message.blocks, message.files = "", [], ()
         replies = any(m.thread_ts == message.ts and not m.deleted for m in self.messages[message.channel])
         if not replies:
             self.messages[message.channel].remove(message)
@@ -203,6 +206,7 @@ class State:
             "blocks": message.blocks,
             "metadata": message.metadata,
             "visible_text": message.visible_text,
+            "files": [{"name": file.name, "title": file.title, "text": file.text} for file in message.files],
         }
         self._record("ephemeral" if message.is_ephemeral else "message", message.channel, content)
 
@@ -229,6 +233,18 @@ class State:
             ),
             key=lambda m: m.ts,
         )
+
+    def files(self, person: Person) -> list[tuple[Message, File]]:
+        """The files this person can open, each with its message, oldest first."""
+        there = [
+            (message, file)
+            for channel in self.channels.values()
+            if person.id in channel.members
+            for message in self.messages[channel.id]
+            if message.to in (None, person.id)
+            for file in message.files
+        ]
+        return sorted(there, key=lambda found: found[0].ts)
 
     # Views.
 

@@ -10,7 +10,16 @@ from aiohttp import web
 
 from sandbox.faults import Faults, disturb
 from sandbox.slack.blocks import Surface
-from sandbox.slack.content import CUT_AFTER, LONGEST_UPDATE, check_thread, content, respond, view_definition
+from sandbox.slack.content import (
+    CUT_AFTER,
+    LONGEST_UPDATE,
+    check_thread,
+    content,
+    parsed_json,
+    respond,
+    view_definition,
+)
+from sandbox.slack.files import Uploads
 from sandbox.slack.limits import Limiter
 from sandbox.slack.manifest import Manifest
 from sandbox.slack.model import Call, Channel, Json, Message, Person, SlackError, View
@@ -20,6 +29,8 @@ from sandbox.slack.tickets import Tickets
 
 BOT, APP_LEVEL = "bot", "app"
 """The kinds of token."""
+
+LONGEST_ALT_TEXT = 1_000
 
 _READS = {"public_channel": "channels:read", "private_channel": "groups:read", "im": "im:read", "mpim": "mpim:read"}
 
@@ -57,9 +68,11 @@ class WebApi:
         app_token: str,
         new_socket_url: Callable[[], str],
         refused_blocks: set[str],
+        uploads: Uploads,
     ) -> None:
         self._state = state
         self._manifest = manifest
+        self._uploads = uploads
         self._tickets = tickets
         self._payloads = payloads
         self._limiter = limiter
@@ -82,6 +95,8 @@ class WebApi:
             "conversations.list": _bot(self._conversations_list, 2),
             "conversations.members": _bot(self._conversations_members, 4),
             "conversations.open": _bot(self._conversations_open, 3, "im:write"),
+            "files.getUploadURLExternal": _bot(self._files_get_upload_url, 4, "files:write"),
+            "files.completeUploadExternal": _bot(self._files_complete_upload, 4, "files:write"),
             "users.conversations": _bot(self._users_conversations, 3),
             "users.info": _bot(self._users_info, 4, "users:read"),
             "users.list": _bot(self._users_list, 2, "users:read"),
@@ -409,6 +424,42 @@ class WebApi:
             return {**opened, "channel": self._shown(channel)}
         return {**opened, "channel": {"id": channel.id}}
 
+    def _files_get_upload_url(self, arguments: Mapping[str, Any]) -> Json:
+        name, length = _need_text(arguments, "filename"), str(_need(arguments, "length"))
+        if not length.isdecimal() or int(length) == 0:
+            raise _invalid("must be more than 0 [json-pointer:/length]")
+        if len(str(arguments.get("alt_txt") or "")) > LONGEST_ALT_TEXT:
+            raise SlackError("alt_txt_too_large")
+        url, file_id = self._uploads.begin(name, int(length))
+        return {"upload_url": url, "file_id": file_id}
+
+    def _files_complete_upload(self, arguments: Mapping[str, Any]) -> Json:
+        """Share what was uploaded, in one message for each place; a direct conversation must have been opened."""
+        entries = parsed_json(_need(arguments, "files"), "invalid_arguments")
+        if not isinstance(entries, list) or not entries:
+            raise _invalid("must provide an array [json-pointer:/files]")
+        if any(not isinstance(entry, dict) or not isinstance(entry.get("id"), str) for entry in entries):
+            raise _invalid("missing required field: id [json-pointer:/files/0]")
+        files = tuple(self._uploads.arrived(entry["id"], entry.get("title")) for entry in entries)
+        channels = [self._place_for_files(key) for key in _places_of(arguments)]
+        thread_ts = arguments.get("thread_ts") or None
+        for channel in channels:
+            check_thread(self._state, channel, thread_ts)
+        comment = str(arguments.get("initial_comment") or "")[:CUT_AFTER]
+        for file in files:
+            self._uploads.end(file.id)
+        for channel in channels:
+            self._state.post(channel, self._state.app.bot_user, comment, [], thread_ts=thread_ts, files=files)
+        return {"files": [{"id": file.id, "title": file.title} for file in files]}
+
+    def _place_for_files(self, key: str) -> Channel:
+        channel = self._place({"channel": key})
+        if channel.is_archived:
+            raise SlackError("is_archived")
+        if not self._state.bot_is_in(channel):  # `chat:write.public` is about messages only
+            raise SlackError("not_in_channel")
+        return channel
+
     def _users_info(self, arguments: Mapping[str, Any]) -> Json:
         person = self._person(_need_text(arguments, "user"))
         return {"user": self._payloads.user(person, self._manifest.scopes)}
@@ -427,6 +478,12 @@ class WebApi:
     def _team_info(self, arguments: Mapping[str, Any]) -> Json:
         team = self._state.team
         return {"team": {"id": team.id, "name": team.name, "domain": team.domain}}
+
+
+def _places_of(arguments: Mapping[str, Any]) -> list[str]:
+    """Where a file goes: `channel_id`, or `channels` joined by commas. Nowhere: it stays private to the app."""
+    one, several = str(arguments.get("channel_id") or ""), str(arguments.get("channels") or "")
+    return [key for key in (one, *several.split(",")) if key]
 
 
 class _RateLimited(Exception):

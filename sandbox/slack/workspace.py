@@ -8,9 +8,10 @@ from typing import Any, Literal, TypeVar
 from aiohttp import web
 
 from sandbox.clock import WorldClock
-from sandbox.faults import Faults
+from sandbox.faults import Faults, disturb
 from sandbox.slack.content import CUT_AFTER
 from sandbox.slack.courier import Courier
+from sandbox.slack.files import Uploads
 from sandbox.slack.hands import Hands, Where
 from sandbox.slack.http_delivery import HttpDelivery
 from sandbox.slack.limits import Limiter, RateLimits
@@ -19,6 +20,7 @@ from sandbox.slack.model import (
     Call,
     Channel,
     Delivery,
+    File,
     Json,
     Message,
     NotOnScreen,
@@ -73,6 +75,8 @@ class SlackWorkspace:
         self._payloads = Payloads(self._state, tickets, lambda: f"{self.base_url}/slack/response/")
         self.sockets = SocketMode(clock, faults, self._state.app.id, self._state.touch)
         self._http = HttpDelivery(clock, self.signing_secret)
+        self._faults = faults
+        self._uploads = Uploads(lambda: self.base_url)
         self._courier = Courier(self.sockets if transport == "socket" else self._http, clock)
         self._hands = Hands(self._state, self._manifest, self._payloads, self._courier, self._refused)
         self._api = WebApi(
@@ -86,6 +90,7 @@ class SlackWorkspace:
             app_token=self.app_token,
             new_socket_url=self._new_socket_url,
             refused_blocks=self._refused,
+            uploads=self._uploads,
         )
 
     def routes(self, app: web.Application) -> None:
@@ -93,6 +98,11 @@ class SlackWorkspace:
         app.router.add_route("*", "/slack/api/{method}", self._api.handle)
         app.router.add_get("/slack/socket/{ticket}", self.sockets.handle)
         app.router.add_post("/slack/response/{token}", self._api.handle_response)
+        app.router.add_post("/slack/upload/{ticket}", self._receive_file)
+
+    async def _receive_file(self, request: web.Request) -> web.StreamResponse:
+        effect = self._faults.match("slack", "POST", f"/upload/{request.match_info['ticket']}")
+        return await disturb(effect, request, lambda: self._uploads.receive(request))
 
     async def stop(self) -> None:
         """End every connection and every retry. The workspace does not come back."""
@@ -150,6 +160,10 @@ class SlackWorkspace:
     def message(self, channel: str | Channel, ts: str) -> Message | None:
         """A message by its id, thread replies and ephemeral ones included."""
         return self._state.message(self.channel(channel), ts)
+
+    def files(self, person: str | Person) -> list[File]:
+        """The files somebody can open, oldest first: name, title and content."""
+        return [file for _, file in self._state.files(self.person(person))]
 
     def view(self, view_id: str) -> View | None:
         """An open modal, or a home, by its id."""
@@ -211,12 +225,15 @@ class SlackWorkspace:
         """Write an ordinary message, which the app is not told of."""
         return self._hands.say(self.person(person), self._here(person, channel), text[:CUT_AFTER], thread)
 
-    async def click(self, person: str | Person, where: Place, label: str, value: str | None = None) -> Delivery:
-        """Press the button with this label (or action id). NotOnScreen says what there is instead.
+    async def click(
+        self, person: str | Person, where: Place, label: str, value: str | None = None, beside: str = ""
+    ) -> Delivery:
+        """Press the button with this label (or action id), or the item of a "⋯" menu. A question is answered with yes.
 
-        `value` forges what the button carries.
+        `beside` are words of the line it stands in, where several look alike. `value` forges what the button
+        carries. NotOnScreen says what there is instead.
         """
-        return await self._hands.click(self.person(person), self._on_screen(person, where), label, value)
+        return await self._hands.click(self.person(person), self._on_screen(person, where), label, value, beside)
 
     async def choose(self, person: str | Person, where: Place, label: str, chosen: Any) -> Delivery | None:
         """Choose in a menu, tick a box or fill a field. None when the app hears of it with the form only.
@@ -308,6 +325,14 @@ class SlackWorkspace:
         user = self._payloads.user(changed, self._manifest.scopes)
         await self.event({"type": "user_change", "user": user, "cache_ts": int(self._state.now())})
         return changed
+
+    async def deactivate(self, person: str | Person) -> Person:
+        """Close somebody's account, as a workspace admin does. Their own clicks may still be on the way."""
+        return await self.change_person(person, deleted=True)
+
+    async def reactivate(self, person: str | Person) -> Person:
+        """Open somebody's account again."""
+        return await self.change_person(person, deleted=False)
 
     async def share_channel(self, channel: str | Channel, *, shared: bool = True) -> None:
         """Share a channel with the partner workspace, or end that; sends channel_shared or channel_unshared."""

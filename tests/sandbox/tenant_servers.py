@@ -18,6 +18,7 @@ from azure.identity.aio import ClientSecretCredential
 from azure.keyvault.secrets.aio import SecretClient
 from yarl import URL
 
+from sandbox import browser_hands
 from sandbox.clock import WorldClock
 from sandbox.directory import SERVICE_ACCOUNT, Directory
 from sandbox.entra import Entra
@@ -112,6 +113,18 @@ class TenantServers:
 
     async def service_token(self) -> str:
         return str((await self.sign_in())["access_token"])
+
+    async def person_token(self, upn: str, *permissions: str) -> str:
+        """What somebody gets who signs in on the pages for these Graph permissions, consenting if need be."""
+        app = await self.msal_app("signin")
+        flow = app.initiate_auth_code_flow(
+            [f"https://graph.microsoft.com/{name}" for name in permissions],
+            redirect_uri="http://127.0.0.1/callback",
+            response_mode="form_post",
+        )
+        landed = await browser_hands.sign_in(self.http, flow["auth_uri"], upn, follow=False)
+        answer = await asyncio.to_thread(app.acquire_token_by_auth_code_flow, flow, dict(URL(landed.url).query))
+        return str(answer["access_token"])
 
     async def app_token(self, key: str = "bot", scope: str = GRAPH_SCOPE) -> str:
         """An application's own token, as azure.identity gets it."""

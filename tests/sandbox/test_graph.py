@@ -274,7 +274,7 @@ async def test_a_query_that_is_not_understood_is_refused(tenant: TenantServers, 
         ("userPrincipalName eq 'adele@contoso.com'", ["Adele Vance"]),
         ("startswith(displayName,'jo')", ["John Smith", "Jon Smith"]),
         ("startswith(displayName,'a') or startswith(surname,'a')",
-         ["Adele Vance", "Alex Wilber", "Ana Ruiz", "Audrey Finch", "Gary Admin"]),
+         ["Adele Vance", "Alex Wilber", "Ana Ruiz", "Ana Ruiz (admin)", "Audrey Shaw", "Gary Admin"]),
         ("department eq 'Sales' and startswith(displayName,'J')", ["John Smith"]),
         ("department eq 'Finance' and (surname eq 'Gupta' or surname eq 'Smith')", ["Jon Smith", "Pradeep Gupta"]),
         ("userType eq 'Guest' and accountEnabled eq true", ["Gail Guest"]),
@@ -316,7 +316,7 @@ async def test_advanced_filters_need_the_header_and_the_count(tenant: TenantServ
         ('"displayName:mith"', []),
         ('"displayName:ang" OR "mail:zoe"', ["Zoë Ångström"]),
         ('"displayName:smith" AND "userPrincipalName:jon."', ["Jon Smith"]),
-        ('"displayName:" OR "displayName:a\\"b"', []),
+        ('"displayName:" OR "displayName:z\\"b"', []),
     ],
 )
 async def test_a_search_finds_words_by_their_beginning(
@@ -335,12 +335,12 @@ async def test_pages_are_followed_by_their_own_address(tenant: TenantServers, to
     seen, link = [], path
     while link:
         page = (await tenant.call(token, "GET", link, headers=EVENTUAL)).body
-        assert page["@odata.count"] == 28
+        assert page["@odata.count"] == 31
         seen += [user["id"] for user in page["value"]]
         link = page.get("@odata.nextLink", "")
         assert link == "" or link.startswith(f"{tenant.url}/graph/v1.0/users?")
 
-    assert len(seen) == len(set(seen)) == 28
+    assert len(seen) == len(set(seen)) == 31
 
 
 async def test_a_page_token_is_good_for_its_own_query_only(tenant: TenantServers, token: str) -> None:

@@ -280,3 +280,50 @@ async def test_the_tenants_own_logs_are_tables(browser: Browser) -> None:
         "Key Vault requests",
     ]
     assert all(table["columns"][0] == "Time" for table in tables)
+
+
+async def test_a_file_is_downloaded_by_whom_it_was_shown_to(browser: Browser) -> None:
+    direct = (await browser.call_slack("conversations.open", users="U0AUDREY01"))["channel"]["id"]
+    begun = await browser.call_slack("files.getUploadURLExternal", filename="audit.csv", length=8)
+    async with ClientSession() as session, session.post(begun["upload_url"], data=b"who,what") as sent:
+        assert sent.status == 200
+    file = {"id": begun["file_id"], "title": "Audit"}
+    await browser.call_slack("files.completeUploadExternal", files=[file], channel_id=direct)
+
+    shared = channel(await browser.look("audrey"), "dm-audrey")["messages"][-1]["files"]
+    assert shared == [{**file, "name": "audit.csv", "size": 8}]
+    got = await browser.get("/api/file", person="audrey", id=file["id"])
+    assert (await got.read(), got.content_type) == (b"who,what", "application/octet-stream")
+    assert (await browser.get("/api/file", person="ana", id=file["id"])).status == 400
+    assert (await browser.get("/api/file", headers={}, person="audrey", id=file["id"])).status == 403
+
+
+async def test_somebody_leaves_in_the_tenant_and_in_slack(browser: Browser) -> None:
+    async def olive() -> dict[str, Any]:
+        found: dict[str, Any] = next(one for one in (await browser.look())["accounts"] if one["name"] == "olive")
+        return found
+
+    assert (await olive())["accounts"][0] == {"upn": "olive@contoso.com", "enabled": True}
+    await browser.post("/api/account", account="olive@contoso.com", enabled=False)
+    await browser.post("/api/person", who="olive", active=False)
+
+    assert (await olive())["accounts"][0]["enabled"] is False
+    assert (await olive())["in_slack"] is False
+    assert not browser.world.directory.user("olive").enabled
+    await browser.post("/api/person", who="olive", active=True)
+    assert not browser.world.slack.person("olive").deleted
+    assert (await browser.post("/api/account", account="mallory@contoso.com", enabled=True)).status == 400
+
+
+async def test_microsofts_pages_open_without_a_certificate(browser: Browser) -> None:
+    world = browser.world
+    await browser.call_slack(
+        "chat.postMessage", channel="C0HELPDESK", text=f"<{world.tls_url}/common/oauth2/deviceauth|here>"
+    )
+
+    [message] = channel(await browser.look(), "helpdesk")["messages"]
+    address = message["text"].strip("<>").partition("|")[0]
+    assert address.startswith(f"{world.url}/")
+    page = await browser.get(address.removeprefix(world.url), headers={})
+    assert page.status == 200
+    assert "code" in await page.text()

@@ -3,10 +3,13 @@
 The bot of these worlds never starts: what Slack and the tenant do by themselves is enough to play against.
 """
 
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import ClientSession
 
 from sandbox.bot_process import BotProcess
 from sandbox.dialogue import parse
@@ -136,3 +139,118 @@ async def test_time_moves_and_a_delivery_comes_again(stage: Stage) -> None:
 async def test_nothing_is_delivered_again_before_somebody_did_something(stage: Stage) -> None:
     with pytest.raises(NotTrue, match="nobody has done anything yet"):
         await stage.play("{redeliver: last}")
+
+
+# What happens elsewhere.
+
+
+async def test_somebody_else_changes_the_tenant_and_the_workspace(stage: Stage) -> None:
+    await stage.play(
+        "{tenant: {disable: olive@contoso.com}}",
+        "{tenant: {add_to_group: [adele@contoso.com, Engineering]}}",
+        "{tenant: {remove_from_group: [adele@contoso.com, Sales]}}",
+        "{tenant: {give_role: [alex@contoso.com, Helpdesk Administrator]}}",
+        "{tenant: {edit: [adele@contoso.com, department, Finance]}}",
+        "{tenant: {edit: [adele@contoso.com, displayName, Adele Vance-Hart]}}",
+        "{tenant: {delete: diego@contoso.com}}",
+        "{slack: {deactivate: olive}}",
+        "{expect_tenant: {user: olive@contoso.com, accountEnabled: no}}",
+        "{expect_tenant: {user: adele@contoso.com, member_of: Engineering, not_member_of: Sales}}",
+    )
+
+    directory = stage.world.directory
+    adele, alex = directory.user("adele"), directory.user("alex")
+    assert (adele.name, adele.attributes["department"]) == ("Adele Vance-Hart", "Finance")
+    assert len(directory.latest.active_roles(alex.id)) == 1
+    assert directory.latest.user("diego@contoso.com") is None
+    assert stage.world.slack.person("olive").deleted
+
+    await stage.play(
+        "{tenant: {enable: olive@contoso.com}}",
+        "{tenant: {take_role: [alex@contoso.com, Helpdesk Administrator]}}",
+        "{slack: {reactivate: olive}}",
+        "{expect_tenant: {user: olive@contoso.com, accountEnabled: yes}}",
+    )
+    assert directory.latest.active_roles(alex.id) == []
+    assert not stage.world.slack.person("olive").deleted
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        ("{disable: mallory@contoso.com}", "mallory@contoso.com"),
+        ("{add_to_group: [adele@contoso.com, Wizards]}", "Wizards"),
+        ("{give_role: [adele@contoso.com, Wizard]}", "Wizard"),
+    ],
+)
+async def test_what_the_tenant_does_not_have_is_told(stage: Stage, change: str, missing: str) -> None:
+    with pytest.raises(NotTrue, match=f"the tenant has no '{missing}'"):
+        await stage.play(f"{{tenant: {change}}}")
+
+
+async def test_a_command_line_is_run_where_the_bot_lives(stage: Stage) -> None:
+    await stage.play(
+        "{cli: actions, contains: reset-password, not_contains: Traceback}",
+        "{cli: 'grant U0OLIVE001 no-such-role', fails: yes}",
+    )
+    with pytest.raises(NotTrue, match="it does not say 'fly to the moon'; it ended with 0 and said"):
+        await stage.play("{cli: actions, contains: fly to the moon}")
+
+
+# Signing in at Microsoft.
+
+
+async def post(stage: Stage, person: str, text: str, *blocks: dict[str, Any]) -> None:
+    """Say something to one person as the bot would."""
+    slack = stage.world.slack
+    call = {"channel": "C0HELPDESK", "user": slack.person(person).id, "text": text, "blocks": list(blocks)}
+    token = {"Authorization": f"Bearer {slack.bot_token}"}
+    async with ClientSession() as session:
+        url = f"{stage.world.url}/slack/api/chat.postEphemeral"
+        async with session.post(url, json=call, headers=token) as answer:
+            assert (await answer.json())["ok"]
+
+
+async def test_nobody_signs_in_before_they_are_asked_to(stage: Stage) -> None:
+    device = f"<{stage.world.tls_url}/common/oauth2/deviceauth|Microsoft's page>"
+    await post(stage, "ana", f"Open {device} and type `ABCD2345`.")  # text alone, and for another person
+
+    with pytest.raises(NotTrue, match="no code to sign in with was shown to bo alone"):
+        await stage.play("{as: bo, sign_in: {account: bo.admin@contoso.com, with: code, within: 10ms}}")
+
+
+async def test_a_code_is_typed_and_the_page_it_ends_on_is_seen(stage: Stage) -> None:
+    world = stage.world
+    token = f"{world.tls_url}/{world.directory.tenant.id}/oauth2/v2.0/devicecode"
+    asked = {"client_id": world.directory.applications["signin"].app_id, "scope": "User.Read openid"}
+    trust = ssl.create_default_context(cafile=world.environment()["LATCHKEY_EXTRA_CA_FILE"])
+    async with ClientSession() as session, session.post(token, data=asked, ssl=trust) as answer:
+        begun = await answer.json()
+    line = f"Open <{begun['verification_uri']}|Microsoft's page> and type `{begun['user_code']}`."
+    await post(stage, "ana", line, {"type": "section", "text": {"type": "mrkdwn", "text": line}})
+
+    await stage.play(
+        "{as: ana, sign_in: {account: ana.admin@contoso.com, with: code}}",
+        "{expect: {in: browser, contains: You have signed in}}",
+    )
+
+
+async def test_the_link_of_a_button_is_followed_and_a_refusal_is_a_page(stage: Stage) -> None:
+    tenant = stage.world.directory.tenant.id
+    link = f"{stage.world.tls_url}/{tenant}/oauth2/v2.0/authorize?client_id=nobody&response_type=code"
+    button = {"type": "button", "text": {"type": "plain_text", "text": "Sign in at Microsoft"}, "url": link}
+    await post(stage, "ana", "Sign in", {"type": "actions", "elements": [button]})
+
+    await stage.play(
+        "{as: ana, sign_in: {account: ana@contoso.com, with: link}}",
+        "{expect: {in: browser, contains: AADSTS700016}}",
+    )
+
+
+async def test_a_page_that_cannot_be_opened_is_told(stage: Stage) -> None:
+    await post(
+        stage, "ana", "x", {"type": "section", "text": {"type": "mrkdwn", "text": "<http://localhost:9/signin|x>"}}
+    )
+
+    with pytest.raises(NotTrue, match="a page on the way could not be opened"):
+        await stage.play("{as: ana, sign_in: {account: ana@contoso.com, with: link}}")

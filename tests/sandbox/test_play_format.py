@@ -7,8 +7,11 @@ import pytest
 from sandbox.dialogue import (
     Advance,
     AuditVerifies,
+    ChangeSlack,
+    ChangeTenant,
     Choose,
     Click,
+    CommandLine,
     Dialogue,
     DialogueError,
     Expect,
@@ -16,6 +19,7 @@ from sandbox.dialogue import (
     KillBot,
     Never,
     RedeliverLast,
+    SignIn,
     StartFault,
     Submit,
     Type,
@@ -27,13 +31,18 @@ FILE = Path("story.yaml")
 
 STORY = """\
 title: Olive resets a password
-world: {faults: [vault-down]}
+world: {faults: [vault-down], set_up: none, callback: yes}
 steps:
   - {as: olive, in: "#helpdesk", type: "/m365 reset-password adele@contoso.com"}
   - {as: olive, submit: {verified: "called back", reason: "locked out"}}
-  - {as: olive, choose: {Who: "Adele Vance"}}
+  - {as: olive, choose: {Who: "Adele Vance", Where: ["#helpdesk", "#random"]}}
   - expect: {in: thread, contains: "on until", within: 500ms}
-  - {as: olive, click: "Reveal once", save: secret}
+  - {as: olive, click: "Reveal once", beside: Adele, save: secret}
+  - {as: ana, sign_in: {account: ana.admin@contoso.com, with: code, mfa: no}}
+  - {tenant: {disable: olive@contoso.com}}
+  - {tenant: {give_role: [adele@contoso.com, Helpdesk Administrator]}}
+  - {slack: {deactivate: olive}}
+  - {cli: "revoke U0OLIVE001 helpdesk --reason 'has left'", contains: taken away}
   - {fault: graph-down}
   - {advance: 8h}
   - {kill: bot}
@@ -53,12 +62,18 @@ def test_a_dialogue_is_read_into_what_its_people_do() -> None:
 
     assert dialogue.title == "Olive resets a password"
     assert dialogue.faults == ("vault-down",)
+    assert (dialogue.set_up, dialogue.callback) == ("none", True)
     assert [step.does for step in dialogue.steps] == [
         Type("olive", "#helpdesk", "/m365 reset-password adele@contoso.com"),
         Submit("olive", {"verified": "called back", "reason": "locked out"}, 10.0),
-        Choose("olive", {"Who": "Adele Vance"}, None, 10.0),
+        Choose("olive", {"Who": "Adele Vance", "Where": ("#helpdesk", "#random")}, None, 10.0),
         Expect("thread", None, ("on until",), (), None, None, 0.5),
-        Click("olive", "Reveal once", None, "secret", 10.0),
+        Click("olive", "Reveal once", None, "Adele", "secret", 10.0),
+        SignIn("ana", "ana.admin@contoso.com", with_code=True, mfa=False, consent=True, cancel=False, within=10.0),
+        ChangeTenant("disable", "olive@contoso.com", ()),
+        ChangeTenant("give_role", "adele@contoso.com", ("Helpdesk Administrator",)),
+        ChangeSlack("olive", is_active=False),
+        CommandLine(("revoke", "U0OLIVE001", "helpdesk", "--reason", "has left"), ("taken away",), (), fails=False),
         StartFault("graph-down"),
         Advance(8 * 3600.0),
         KillBot(),
@@ -88,7 +103,7 @@ def test_a_step_knows_its_line_and_its_words() -> None:
         pytest.param("title: x\ntitle: y\nsteps: [{kill: bot}]", "story.yaml:2: 'title' stands twice", id="twice"),
         pytest.param(
             "title: x\nworld: {weather: fine}\nsteps: [{kill: bot}]",
-            "story.yaml:2: unknown key 'weather' in the world; it may have: faults",
+            "story.yaml:2: unknown key 'weather' in the world; it may have: callback, faults, set_up",
             id="an unknown thing in the world",
         ),
         pytest.param(
@@ -110,7 +125,7 @@ def test_a_file_that_makes_no_sense_is_refused_with_its_line(text: str, complain
     [
         ('{as: olive, in: "#helpdesk", typ: "/m365 help"}', "a step says exactly one of"),
         ("{as: olive, click: Undo, open: home}", "this one says click and open"),
-        ("{as: olive, click: Undo, sav: x}", "unknown key 'sav' in a step; it may have: as, click, in, save, within"),
+        ("{as: olive, click: Undo, sav: x}", "unknown key 'sav' in a step; it may have: as, beside, click, in, save"),
         ("{click: Undo}", "a step needs 'as'"),
         ("{as: olive, in: helpdesk, type: hello}", "'helpdesk' is no place: a channel as '#name'"),
         ("{as: olive, open: door}", "'door' is not one of: home"),
@@ -123,6 +138,13 @@ def test_a_file_that_makes_no_sense_is_refused_with_its_line(text: str, complain
         ("{expect_tenant: {user: adele@contoso.com, accountEnabled: maybe}}", "'maybe' is not one of: true, false"),
         ("{never: {in: history, contains: $secret}}", "no earlier step saves $secret"),
         ("{fault: rain}", "'rain' is not one of: "),
+        ("{as: ana, sign_in: {account: a@b.c, with: password}}", "'password' is not one of: code, link"),
+        ("{as: ana, sign_in: {with: link}}", "a sign-in needs 'account'"),
+        ("{tenant: {disable: a@b.c, enable: a@b.c}}", "a change is exactly one of: disable, enable"),
+        ("{tenant: {give_role: a@b.c}}", "account and role are expected here, as [account, role]"),
+        ("{tenant: {promote: a@b.c}}", "unknown key 'promote' in a change; it may have: add_to_group, delete"),
+        ("{slack: {}}", "a change is exactly one of: deactivate, reactivate"),
+        ("{cli: 'grant \"U0'}", "a command line is expected here: No closing quotation"),
         ("{kill: world}", "'world' is not one of: bot"),
         ("{advance: soon}", "'soon' is no duration"),
         ("just words", "a step is a mapping"),

@@ -1,6 +1,9 @@
 """Buttons, menus, forms and App Home: what people do and what the app receives."""
 
+import re
+from datetime import datetime, timedelta
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import pytest
 from slack_bolt.context.ack.async_ack import AsyncAck
@@ -495,3 +498,72 @@ async def test_home_knows_its_hash_and_whether_there_is_a_tab() -> None:
             await stage.client.views_publish(user_id="U0ANA00001", view=view)
         with pytest.raises(SlackApiError, match="messages_tab_disabled"):
             await stage.client.chat_postMessage(channel="U0ANA00001", text="x")
+
+
+# Menus and lines.
+
+OPERATORS = [
+    section("*Olive Hart* · help desk", accessory=button("Revoke", "revoke.olive", value="g1")),
+    section("*Vic Moss* · viewer", accessory={**button("Revoke", "revoke.vic"), "value": "g2"}),
+    {"type": "context", "elements": [{"type": "mrkdwn", "text": "until tomorrow"}]},
+    actions({"type": "overflow", "action_id": "more.vic", "options": [option("Extend", "e2"), option("Ask", "a2")]}),
+    section("*Bo Lind* · tenant admin"),
+    actions({"type": "overflow", "action_id": "more.bo", "options": [option("Extend", "e3"), option("Ask", "a3")]}),
+]
+
+
+async def test_of_several_that_look_alike_one_presses_the_one_in_a_line() -> None:
+    async with a_workspace() as stage:
+        app, bodies = stage.bolt(), []
+
+        @app.action(re.compile(".*"))
+        async def used(ack: AsyncAck, body: dict[str, Any]) -> None:
+            bodies.append(body["actions"][0])
+            await ack()
+
+        message = await card(stage, *OPERATORS)
+        async with running(stage, app):
+            with pytest.raises(NotOnScreen, match="'Revoke' could be any of"):
+                await stage.slack.click("ana", message, "Revoke")
+            await stage.slack.click("ana", message, "Revoke", beside="Vic Moss")
+            await stage.slack.click("ana", message, "Extend", beside="until tomorrow")
+            await stage.slack.click("ana", message, "Ask", beside="Bo Lind")
+
+        assert [body["action_id"] for body in bodies] == ["revoke.vic", "more.vic", "more.bo"]
+        assert [body["selected_option"]["value"] for body in bodies[1:]] == ["e2", "a3"]
+
+
+async def test_a_menu_offers_what_its_person_could_choose() -> None:
+    public = {"include": ["public"], "exclude_external_shared_channels": True}
+    work = field("Work channels", "work", {"type": "multi_conversations_select", "filter": public})
+    who = field("Who", "who", {"type": "users_select"})
+    until = field("Until", "until", {"type": "datepicker"})
+    async with a_workspace() as stage:
+        view = await opened(stage, modal("Settings", work, who, until))
+        for channel in ("#partners", "#secret-project"):
+            with pytest.raises(NotOnScreen, match="is not offered to olive in 'Work channels'"):
+                await stage.slack.choose("olive", view, "Work", [channel])
+        with pytest.raises(NotOnScreen, match="dora is deactivated"):
+            await stage.slack.choose("olive", view, "Who", "dora")
+        await stage.slack.fill("olive", {"Work": ["#helpdesk", "#random"], "Who": "bo", "Until": "in 7 days"})
+
+        assert view.values["work"]["value"]["selected_conversations"] == ["C0HELPDESK", "C0RANDOM01"]
+        assert view.values["who"]["value"]["selected_user"] == "U0BO000001"
+        week = datetime.fromtimestamp(stage.clock.now(), ZoneInfo("Europe/London")) + timedelta(days=7)
+        assert view.values["until"]["value"]["selected_date"] == f"{week:%Y-%m-%d}"
+
+
+async def test_somebody_who_is_deactivated_is_told_of_and_comes_back() -> None:
+    async with a_workspace() as stage:
+        app, seen = stage.bolt(), []
+
+        @app.event("user_change")
+        async def changed(event: dict[str, Any]) -> None:
+            seen.append((event["user"]["id"], event["user"]["deleted"]))
+
+        async with running(stage, app):
+            await stage.slack.deactivate("olive")
+            assert (await stage.client.users_info(user="U0OLIVE001"))["user"]["deleted"] is True
+            await stage.slack.reactivate("olive")
+
+        assert seen == [("U0OLIVE001", True), ("U0OLIVE001", False)]

@@ -1,5 +1,6 @@
 """The Web API as the bot meets it: tokens, scopes, limits, and what each method grants or refuses."""
 
+import io
 import json
 from typing import Any
 
@@ -369,3 +370,86 @@ async def test_the_calls_seen_are_remembered_without_the_token() -> None:
         [opened] = stage.slack.calls("views.open")
         assert (opened.ok, opened.answer["error"]) == (False, "invalid_trigger_id")
         assert stage.slack.bot_token not in repr(stage.slack.calls())
+
+
+# Files.
+
+WITH_FILES = {
+    **MANIFEST,
+    "oauth_config": {"scopes": {"bot": [*MANIFEST["oauth_config"]["scopes"]["bot"], "files:write"]}},
+}
+
+
+async def test_a_file_uploaded_into_a_direct_conversation_is_there_for_that_person_only() -> None:
+    async with a_workspace(manifest=WITH_FILES) as stage:
+        opened = await stage.client.conversations_open(users="U0AUDREY01")
+        direct = opened["channel"]["id"]
+
+        done = await stage.client.files_upload_v2(
+            channel=direct, filename="audit.csv", title="Audit of May", content="who,what\n", initial_comment="Here:"
+        )
+
+        [file] = stage.slack.files("audrey")
+        assert (file.id, file.name, file.title) == (done["file"]["id"], "audit.csv", "Audit of May")
+        assert (file.content, file.mimetype) == (b"who,what\n", "text/csv")
+        [message] = stage.slack.messages(direct)
+        assert message.visible_text == "Here:\nAudit of May"
+        assert stage.slack.files("ana") == []
+        assert "who,what" in stage.slack.history_text()
+
+
+async def test_a_large_file_is_taken_raw_or_as_a_form() -> None:
+    async with a_workspace(manifest=WITH_FILES) as stage:
+        content = b"x" * 3_000_000
+        form = aiohttp.FormData()
+        form.add_field("filename", io.BytesIO(content), filename="big.txt")
+        for body in (io.BytesIO(content), form):
+            begun = await stage.client.files_getUploadURLExternal(filename="big.txt", length=len(content))
+            async with stage.http.post(begun["upload_url"], data=body) as response:
+                assert (response.status, await response.text()) == (200, "OK - 3000000")
+            await stage.client.files_completeUploadExternal(files=[{"id": begun["file_id"]}], channel_id="C0HELPDESK")
+
+        assert [len(file.content) for file in stage.slack.files("olive")] == [3_000_000, 3_000_000]
+
+
+async def test_an_upload_that_is_not_whole_shares_nothing() -> None:
+    async with a_workspace(manifest=WITH_FILES) as stage:
+        begun = await stage.client.files_getUploadURLExternal(filename="a.txt", length=5)
+        complete = {"files": [{"id": begun["file_id"]}], "channel_id": "C0HELPDESK"}
+
+        async def send(content: bytes) -> int:
+            async with stage.http.post(begun["upload_url"], data=content) as response:
+                return response.status
+
+        assert (await refusal(stage, "files.completeUploadExternal", **complete))["error"] == "file_update_failed"
+        assert await send(b"four") == 400
+        assert [await send(b"five!"), await send(b"again")] == [200, 404]
+        elsewhere = {**complete, "channel_id": "C0RANDOM01"}
+        assert (await refusal(stage, "files.completeUploadExternal", **elsewhere))["error"] == "not_in_channel"
+        person = {**complete, "channel_id": "U0OLIVE001"}
+        assert (await refusal(stage, "files.completeUploadExternal", **person))["error"] == "channel_not_found"
+        assert stage.slack.messages("#helpdesk") == []
+        await stage.client.api_call("files.completeUploadExternal", json=complete)
+        assert (await refusal(stage, "files.completeUploadExternal", **complete))["error"] == "file_not_found"
+
+
+async def test_uploading_needs_its_scope_and_a_size() -> None:
+    async with a_workspace() as stage:
+        answer = await refusal(stage, "files.getUploadURLExternal", filename="a.txt", length=1)
+        assert (answer["error"], answer["needed"]) == ("missing_scope", "files:write")
+    async with a_workspace(manifest=WITH_FILES) as stage:
+        answer = await refusal(stage, "files.getUploadURLExternal", filename="a.txt", length=0)
+        assert answer["error"] == "invalid_arguments"
+
+
+async def test_updates_of_cards_are_limited_for_the_whole_workspace() -> None:
+    async with a_workspace() as stage:
+        posted = await stage.client.chat_postMessage(channel="C0HELPDESK", text="0")
+        where = {"channel": "C0HELPDESK", "ts": posted["ts"]}
+        for number in range(50):
+            await stage.client.chat_update(**where, text=str(number))
+
+        answer = await refusal(stage, "chat.update", **where, text="one too many")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
+        stage.clock.advance(2)
+        await stage.client.chat_update(**where, text="later")

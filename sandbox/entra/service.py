@@ -1,4 +1,4 @@
-"""Microsoft Entra's token service for the pretend tenant: discovery, user realm, tokens and refusals."""
+"""Microsoft Entra's token service for the pretend tenant: discovery, user realm and tokens."""
 
 import base64
 import hashlib
@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
 
@@ -19,145 +19,26 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from sandbox.clock import WorldClock, iso
+from sandbox.clock import WorldClock
 from sandbox.directory import Application, Directory, User
-from sandbox.faults import SIGN_IN, Faults, Refuse, disturb
-
-Audience = Literal["graph", "vault"]
+from sandbox.entra.pages import SignInPages, origin_of
+from sandbox.entra.refusals import Refusal
+from sandbox.entra.tokens import SIGN_IN_SCOPES, Audience, Grant, RefreshToken, Token
+from sandbox.faults import DEVICE_CODE, MFA_CODES, SIGN_IN, Faults, Refuse, disturb
 
 _GRAPH_NAMES = {"https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000"}
 _VAULT_NAMES = {"https://vault.azure.net", "cfa8b339-82a2-471a-a3c9-0fc0be7a4093"}
-_SIGN_IN_SCOPES = {"openid", "profile", "email", "offline_access"}
+_GRANTS = {
+    "password": "password",
+    "client_credentials": "client_credentials",
+    "refresh_token": "refresh_token",
+    "authorization_code": "authorization_code",
+    "urn:ietf:params:oauth:grant-type:device_code": "device_code",
+    "device_code": "device_code",
+}
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _REFRESH_LIFETIME = 90 * 86400.0
 _SKEW = 300.0  # how far an assertion's clock may be off, in seconds
-
-
-@dataclass(frozen=True)
-class _Kind:
-    error: str
-    text: str
-    status: int = 400
-    suberror: str | None = None
-    claims: bool = False  # the answer says what a further sign-in would have to prove
-
-
-# Words and shape after "Microsoft Entra authentication and authorization error codes".
-_KINDS = {
-    50012: _Kind("invalid_client", "Authentication failed.", 401),
-    50034: _Kind("invalid_grant", "The user account {user} does not exist in the {tenant} directory."),
-    50053: _Kind(
-        "invalid_grant",
-        "The account is locked, you've tried to sign in too many times with an incorrect user ID or password.",
-    ),
-    50055: _Kind("invalid_grant", "The password is expired.", suberror="user_password_expired"),
-    50057: _Kind("invalid_grant", "The user account is disabled."),
-    50059: _Kind("invalid_request", "No tenant-identifying information found in the request."),
-    50072: _Kind(
-        "interaction_required",
-        "Due to a configuration change made by your administrator, or because you moved to a new location, "
-        "you must enroll in multi-factor authentication to access '{resource}'.",
-        suberror="basic_action",
-    ),
-    50076: _Kind(
-        "interaction_required",
-        "Due to a configuration change made by your administrator, or because you moved to a new location, "
-        "you must use multi-factor authentication to access '{resource}'.",
-        suberror="basic_action",
-        claims=True,
-    ),
-    50079: _Kind(
-        "interaction_required",
-        "Due to a configuration change made by your administrator, or because you moved to a new location, "
-        "you must enroll in multi-factor authentication to access '{resource}'.",
-        suberror="basic_action",
-    ),
-    50126: _Kind("invalid_grant", "Error validating credentials due to invalid username or password."),
-    50173: _Kind(
-        "invalid_grant",
-        "The provided grant has expired due to it being revoked, a fresh auth token is needed.",
-        suberror="bad_token",
-    ),
-    53000: _Kind(
-        "interaction_required",
-        "Device is not in required device state. Conditional Access policy requires a compliant device.",
-        suberror="message_only",
-        claims=True,
-    ),
-    53003: _Kind(
-        "interaction_required",
-        "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.",
-        suberror="message_only",
-        claims=True,
-    ),
-    530035: _Kind("interaction_required", "Access has been blocked by security defaults.", suberror="message_only"),
-    65001: _Kind(
-        "invalid_grant",
-        "The user or administrator has not consented to use the application with ID '{client}'.",
-        suberror="consent_required",
-    ),
-    70000: _Kind("invalid_grant", "Provided grant is invalid or malformed."),
-    70003: _Kind("unsupported_grant_type", "The app requested an unsupported grant type '{grant}'."),
-    70011: _Kind("invalid_scope", "The provided request must include a 'scope' input parameter that is valid."),
-    90002: _Kind("invalid_request", "Tenant '{tenant}' not found."),
-    500011: _Kind("invalid_resource", "The resource principal named {resource} was not found in the tenant {tenant}."),
-    700016: _Kind(
-        "unauthorized_client", "Application with identifier '{client}' was not found in the directory '{tenant}'."
-    ),
-    700024: _Kind("invalid_client", "Client assertion is not within its valid time range.", 401),
-    700027: _Kind(
-        "invalid_client",
-        "The certificate with identifier used to sign the client assertion is not registered.",
-        401,
-    ),
-    700082: _Kind("invalid_grant", "The refresh token has expired due to inactivity.", suberror="token_expired"),
-    900144: _Kind("invalid_request", "The request body must contain the following parameter: '{parameter}'."),
-    1002012: _Kind(
-        "invalid_scope",
-        "The provided value for scope is not valid: client credential flows must "
-        "have a scope value with /.default suffixed to the resource identifier.",
-    ),
-    7000215: _Kind("invalid_client", "Invalid client secret provided.", 401),
-    7000218: _Kind(
-        "invalid_client",
-        "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
-        401,
-    ),
-    9001023: _Kind("invalid_request", "The grant type is not supported over the /common or /consumers endpoints."),
-}
-
-
-class Refusal(Exception):
-    """A sign-in Entra refuses; `code` is the AADSTS number."""
-
-    def __init__(self, code: int, **words: str) -> None:
-        super().__init__(code)
-        self.code = code
-        self.words = words
-
-
-@dataclass(frozen=True)
-class Token:
-    """An access token Entra gave out; `permissions` are its scopes, or its application roles when `user_id` is None."""
-
-    value: str
-    client: Application
-    user_id: str | None
-    audience: Audience
-    permissions: frozenset[str]
-    issued_at: float
-    lifetime: float
-    continuous: bool  # the client said it understands claims challenges, so a revocation ends the token at once
-
-
-@dataclass(frozen=True)
-class RefreshToken:
-    client: Application
-    user_id: str
-    audience: Audience
-    permissions: frozenset[str]
-    issued_at: float
-    continuous: bool
 
 
 @dataclass
@@ -166,7 +47,7 @@ class EntraRequest:
 
     time: float
     path: str  # without the tenant
-    grant: str = ""  # of a token request: password, client_credentials, refresh_token
+    grant: str = ""  # of a token request: password, client_credentials, refresh_token, …; of a page: browser
     client_id: str = ""
     subject: str = ""  # the user name or the client id
     code: int | None = None
@@ -187,7 +68,8 @@ class Entra:
     """The token service. `origin` (scheme, host and port) is where others find it; the world sets it when it listens.
 
     Knobs for tests: `replication_lag` (seconds after a password change during which only the old password signs
-    in), `lockout_threshold`, `token_lifetime` (a range in seconds).
+    in), `lockout_threshold`, `token_lifetime` (a range in seconds); `pages.mfa_for`: whom the pages ask for a second
+    factor.
     """
 
     def __init__(self, directory: Directory, clock: WorldClock, faults: Faults) -> None:
@@ -198,6 +80,7 @@ class Entra:
         self.replication_lag = 0.0
         self.lockout_threshold = 10
         self.token_lifetime = (3600, 5399)
+        self.pages = SignInPages(self, faults)
         self._faults = faults
         self._tokens: dict[str, Token] = {}
         self._refresh_tokens: dict[str, RefreshToken] = {}
@@ -210,6 +93,7 @@ class Entra:
         app.router.add_get("/common/discovery/instance", self._discover_instance)
         app.router.add_get("/common/userrealm/{user}", self._user_realm)
         app.router.add_post("/{tenant}/oauth2/v2.0/token", self._token)
+        self.pages.routes(app)
 
     # What servers and tests ask
 
@@ -228,8 +112,13 @@ class Entra:
         user = self.directory.latest.user(token.user_id)
         return user is None or not user.enabled or user.sessions_valid_from > token.issued_at
 
+    @property
+    def given_out(self) -> tuple[str, ...]:
+        """Every token and code that ever left this server, for those who look for leaks."""
+        return (*self._tokens, *self._refresh_tokens, *self.pages.codes)
+
     def grants(self, grant: str) -> list[EntraRequest]:
-        """The token requests of one kind: `password`, `client_credentials`, `refresh_token`."""
+        """The requests of one kind: `password`, `client_credentials`, `refresh_token`, `browser`, … (`_GRANTS`)."""
         return [request for request in self.requests if request.grant == grant]
 
     def try_password(self, key: str, password: str) -> int:
@@ -249,23 +138,25 @@ class Entra:
     # Discovery
 
     async def _discover(self, request: web.Request) -> web.StreamResponse:
-        seen = self._seen(request)
+        seen = self.seen(request)
 
         async def serve() -> web.StreamResponse:
             tenant = request.match_info["tenant"]
             seen.code = 0
-            if not self._knows(tenant) and tenant not in ("common", "organizations"):
-                return self._refuse(request, seen, Refusal(90002, tenant=tenant))
-            origin = _origin(request)
+            if not self.knows(tenant) and tenant not in ("common", "organizations"):
+                return self.refuse(request, seen, Refusal(90002, tenant=tenant))
+            origin = origin_of(request)
             own = tenant if tenant in ("common", "organizations") else self.directory.tenant.id
             return web.json_response(
                 {
                     "issuer": f"{origin}/{self.directory.tenant.id}/v2.0",
                     "authorization_endpoint": f"{origin}/{own}/oauth2/v2.0/authorize",
                     "token_endpoint": f"{origin}/{own}/oauth2/v2.0/token",
+                    "device_authorization_endpoint": f"{origin}/{own}/oauth2/v2.0/devicecode",
                     "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
-                    "response_types_supported": ["code", "id_token"],
-                    "scopes_supported": sorted(_SIGN_IN_SCOPES),
+                    "response_types_supported": ["code"],
+                    "response_modes_supported": ["query", "form_post"],
+                    "scopes_supported": sorted(SIGN_IN_SCOPES),
                     "subject_types_supported": ["pairwise"],
                     "id_token_signing_alg_values_supported": ["RS256"],
                     "tenant_region_scope": "EU",
@@ -277,13 +168,13 @@ class Entra:
         return await disturb(self._faults.match("entra", request.method, seen.path), request, serve)
 
     async def _discover_instance(self, request: web.Request) -> web.StreamResponse:
-        seen = self._seen(request)
+        seen = self.seen(request)
 
         async def serve() -> web.StreamResponse:
             seen.code = 0
             return web.json_response(
                 {
-                    "tenant_discovery_endpoint": f"{_origin(request)}/{self.directory.tenant.id}"
+                    "tenant_discovery_endpoint": f"{origin_of(request)}/{self.directory.tenant.id}"
                     "/v2.0/.well-known/openid-configuration",
                     "api-version": "1.1",
                     "metadata": [
@@ -299,7 +190,7 @@ class Entra:
         return await disturb(self._faults.match("entra", request.method, seen.path), request, serve)
 
     async def _user_realm(self, request: web.Request) -> web.StreamResponse:
-        seen = self._seen(request)
+        seen = self.seen(request)
         seen.subject = unquote(request.match_info["user"])
 
         async def serve() -> web.StreamResponse:
@@ -322,9 +213,9 @@ class Entra:
     # Tokens
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
-        seen = self._seen(request)
+        seen = self.seen(request)
         form = {name: str(value) for name, value in (await request.post()).items()}
-        seen.grant = form.get("grant_type", "")
+        seen.grant = _GRANTS.get(form.get("grant_type", ""), form.get("grant_type", ""))
         seen.client_id = form.get("client_id", "")
         seen.subject = form.get("username", seen.client_id)
 
@@ -332,7 +223,7 @@ class Entra:
             try:
                 answer = self._grant(request, form)
             except Refusal as refusal:
-                return self._refuse(request, seen, refusal)
+                return self.refuse(request, seen, refusal)
             seen.code = 0
             return web.json_response(answer, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})
 
@@ -340,24 +231,31 @@ class Entra:
 
     def _grant(self, request: web.Request, form: Mapping[str, str]) -> dict[str, Any]:
         tenant = request.match_info["tenant"].lower()
-        if not self._knows(tenant) and tenant not in ("common", "organizations"):
+        if not self.knows(tenant) and tenant not in ("common", "organizations"):
             raise Refusal(90002, tenant=tenant)
         for parameter in ("client_id", "grant_type"):
             if not form.get(parameter):
                 raise Refusal(900144, parameter=parameter)
         grant = form["grant_type"]
-        if grant not in ("password", "client_credentials", "refresh_token"):
-            raise Refusal(70003, grant=grant)
-        if grant == "client_credentials" and not self._knows(tenant):
+        grant = _GRANTS.get(grant, "")
+        if not grant:
+            raise Refusal(70003, grant=form["grant_type"])
+        if grant == "client_credentials" and not self.knows(tenant):
             raise Refusal(50059)
         if grant == "password" and tenant == "common":
             raise Refusal(9001023)
-        client = self._authenticate_client(request, form)
-        if grant == "client_credentials":
-            return self._grant_application(request, client, form)
-        if grant == "password":
-            return self._grant_password(request, client, form)
-        return self._grant_refresh(request, client, form)
+        client = self._authenticate_client(request, form, may_be_public=grant in ("refresh_token", "device_code"))
+        match grant:
+            case "client_credentials":
+                return self._grant_application(request, client, form)
+            case "password":
+                return self._grant_password(request, client, form)
+            case "authorization_code":
+                return self._grant_signed_in(request, self.pages.redeem(client, form), form)
+            case "device_code":
+                return self._grant_signed_in(request, self.pages.poll(client, form), form)
+            case _:
+                return self._grant_refresh(request, client, form)
 
     def _grant_application(self, request: web.Request, client: Application, form: Mapping[str, str]) -> dict[str, Any]:
         resource, _, name = form.get("scope", "").rpartition("/")
@@ -376,42 +274,58 @@ class Entra:
         for parameter in ("username", "password", "scope"):
             if not form.get(parameter):
                 raise Refusal(900144, parameter=parameter)
-        audience, permissions = self._consented(request, client, form["scope"])
+        audience, names = self.asked_of(request, form["scope"])
         user = self.directory.latest.user(form["username"])
         if user is None or "@" not in form["username"]:
             raise Refusal(50034, user=form["username"])
         self._check_password(user, form["password"])
-        if permissions is None:
-            raise Refusal(65001, client=client.app_id)
+        permissions = self._consented(client, user, audience, names)
         self.directory.update_user(user.id, last_sign_in=self.clock.now())
         return self._user_answer(request, client, user, audience, permissions, form)
+
+    def _grant_signed_in(self, request: web.Request, grant: Grant, form: Mapping[str, str]) -> dict[str, Any]:
+        """The tokens for a sign-in on the pages, if nothing has ended it since."""
+        user = self._still_welcome(grant.user_id, grant.signed_in_at)
+        scope = form.get("scope") or grant.scope
+        audience, names = self.asked_of(request, scope)
+        permissions = self._consented(grant.client, user, audience, names)
+        self.directory.update_user(user.id, last_sign_in=self.clock.now())
+        scope = f"{scope} {' '.join(SIGN_IN_SCOPES & set(grant.scope.split()))}"
+        return self._user_answer(request, grant.client, user, audience, permissions, {**form, "scope": scope}, grant)
+
+    def _still_welcome(self, user_id: str, signed_in_at: float) -> User:
+        user = self.directory.latest.user(user_id)
+        if user is None:
+            raise Refusal(50034, user=user_id)
+        if not user.enabled:
+            raise Refusal(50057)
+        if user.sessions_valid_from > signed_in_at:
+            raise Refusal(50173)
+        return user
 
     def _grant_refresh(self, request: web.Request, client: Application, form: Mapping[str, str]) -> dict[str, Any]:
         held = self._refresh_tokens.get(form.get("refresh_token", ""))
         if held is None or held.client.app_id != client.app_id:
             raise Refusal(70000)
-        user = self.directory.latest.user(held.user_id)
-        if user is None:
-            raise Refusal(50034, user=held.user_id)
         if self.clock.now() > held.issued_at + _REFRESH_LIFETIME:
             raise Refusal(700082)
-        if user.sessions_valid_from > held.issued_at:
-            raise Refusal(50173)
-        if not user.enabled:
-            raise Refusal(50057)
+        user = self._still_welcome(held.user_id, held.issued_at)
+        grant = held.grant
+        if not (client.public and grant and grant.by_device_code):
+            self._need_credential(form)
         match self._faults.match("entra", SIGN_IN, user.upn.lower()):
-            case Refuse(code) if code != 50126:
+            case Refuse(code) if code != 50126 and not (code in MFA_CODES and grant is not None and grant.mfa):
                 raise Refusal(code)
+        if grant is not None and grant.by_device_code and self._faults.match("entra", DEVICE_CODE, user.upn.lower()):
+            raise Refusal(530036)
         scope = form.get("scope", "")
-        if set(scope.split()) <= _SIGN_IN_SCOPES:
-            audience: Audience = held.audience
-            permissions: frozenset[str] | None = held.permissions
+        if set(scope.split()) <= SIGN_IN_SCOPES:
+            audience, names = held.audience, held.permissions
         else:
-            audience, permissions = self._consented(request, client, scope)
-        if permissions is None:
-            raise Refusal(65001, client=client.app_id)
+            audience, names = self.asked_of(request, scope)
+        permissions = self._consented(client, user, audience, names)
         return self._user_answer(
-            request, client, user, audience, permissions, {**form, "scope": f"{scope} offline_access"}
+            request, client, user, audience, permissions, {**form, "scope": f"{scope} offline_access"}, grant
         )
 
     def _user_answer(
@@ -422,12 +336,13 @@ class Entra:
         audience: Audience,
         permissions: frozenset[str],
         form: Mapping[str, str],
+        grant: Grant | None = None,
     ) -> dict[str, Any]:
-        asked = form["scope"].split()
+        asked = list(dict.fromkeys(form["scope"].split()))
         token = self._issue(client, user, audience, permissions, form)
         resource = next((scope.rpartition("/")[0] for scope in asked if "/" in scope), "")
         prefix = f"{resource}/" if resource else ""
-        granted = [scope for scope in asked if scope in _SIGN_IN_SCOPES or scope.endswith("/.default")]
+        granted = [scope for scope in asked if scope in SIGN_IN_SCOPES or scope.endswith("/.default")]
         answer: dict[str, Any] = {
             "token_type": "Bearer",
             "scope": " ".join([*granted, *(f"{prefix}{name}" for name in sorted(permissions))]),
@@ -438,21 +353,21 @@ class Entra:
         if "offline_access" in asked:
             refresh = f"1.{secrets.token_urlsafe(90)}"
             self._refresh_tokens[refresh] = RefreshToken(
-                client, user.id, audience, permissions, token.issued_at, token.continuous
+                client, user.id, audience, permissions, token.issued_at, token.continuous, grant
             )
             answer["refresh_token"] = refresh
         if "openid" in asked:
-            answer["id_token"] = self._id_token(request, client, user)
+            answer["id_token"] = self._id_token(request, client, user, grant)
         if form.get("client_info"):
             answer["client_info"] = _encode({"uid": user.id, "utid": self.directory.tenant.id})
         return answer
 
-    def _id_token(self, request: web.Request, client: Application, user: User) -> str:
+    def _id_token(self, request: web.Request, client: Application, user: User, grant: Grant | None) -> str:
         # Signed by nobody: MSAL does not look, and says so. See its documentation of `id_token_claims`.
         now = int(time.time())
-        claims = {
+        claims: dict[str, Any] = {
             "aud": client.app_id,
-            "iss": f"{_origin(request)}/{self.directory.tenant.id}/v2.0",
+            "iss": f"{origin_of(request)}/{self.directory.tenant.id}/v2.0",
             "iat": now,
             "nbf": now,
             "exp": now + 3600,
@@ -463,7 +378,16 @@ class Entra:
             "tid": self.directory.tenant.id,
             "ver": "2.0",
         }
+        if grant is not None:
+            # When the person was seen, by the world's clock; the other times are for libraries, by the machine's.
+            claims["auth_time"] = int(grant.signed_in_at)
+            claims |= {"nonce": grant.nonce} if grant.nonce else {}
         return f"{_encode({'typ': 'JWT', 'alg': 'RS256'})}.{_encode(claims)}.{secrets.token_urlsafe(256)}"
+
+    def for_managed_identity(self, request: web.Request, client: Application, resource: str) -> Token:
+        """A token for the machine's own identity, as its metadata service gives them out."""
+        audience = self._audience(request, resource)
+        return self._issue(client, None, audience, client.roles if audience == "graph" else frozenset(), {})
 
     def _issue(
         self,
@@ -493,25 +417,27 @@ class Entra:
         # the world's time ended them, those libraries would present them again and again, as in no real world.
         return self.clock.now() if token.user_id else time.time()
 
-    def _consented(
-        self, request: web.Request, client: Application, scope: str
-    ) -> tuple[Audience, frozenset[str] | None]:
-        """The audience and permissions of a delegated scope; None for them when consent is missing."""
-        asked = [one for one in scope.split() if one not in _SIGN_IN_SCOPES]
+    def asked_of(self, request: web.Request, scope: str) -> tuple[Audience, frozenset[str]]:
+        """The resource and the permissions a delegated scope names; `.default`, or none, means what is consented."""
+        asked = [one for one in scope.split() if one not in SIGN_IN_SCOPES]
         resources = {one.rpartition("/")[0] for one in asked} or {""}
         if len(resources) > 1:
             raise Refusal(70011)
         audience = self._audience(request, resources.pop())
-        consent = client.consent if audience == "graph" else frozenset()
-        names = {one.rpartition("/")[2] for one in asked}
-        if ".default" in names or not names:
-            return audience, consent or None
-        return audience, frozenset(names) if names <= consent else None
+        return audience, frozenset(one.rpartition("/")[2] for one in asked)
+
+    def _consented(self, client: Application, user: User, audience: Audience, names: frozenset[str]) -> frozenset[str]:
+        """What a token for this may do; refused when consent is missing."""
+        consent = self.directory.consented(client, user.id) if audience == "graph" else frozenset[str]()
+        permissions = consent if ".default" in names or not names else names
+        if not permissions or not permissions <= consent:
+            raise Refusal(65001, client=client.app_id)
+        return permissions
 
     def _audience(self, request: web.Request, resource: str) -> Audience:
         name = resource.rstrip("/").removeprefix("api://")
         # A Graph of a national cloud is addressed by its own origin; this one may be as well.
-        if not name or name in _GRAPH_NAMES or f"{name}/".startswith(f"{_origin(request)}/"):
+        if not name or name in _GRAPH_NAMES or f"{name}/".startswith(f"{origin_of(request)}/"):
             return "graph"
         if name in _VAULT_NAMES:
             return "vault"
@@ -519,9 +445,11 @@ class Entra:
 
     # Who is asking
 
-    def _authenticate_client(self, request: web.Request, form: Mapping[str, str]) -> Application:
+    def _authenticate_client(
+        self, request: web.Request, form: Mapping[str, str], *, may_be_public: bool
+    ) -> Application:
         client = self.directory.application_by_id(form["client_id"])
-        if client is None:
+        if client is None or client.managed:
             raise Refusal(700016, client=form["client_id"])
         if assertion := form.get("client_assertion"):
             if form.get("client_assertion_type") != _ASSERTION:
@@ -530,9 +458,14 @@ class Entra:
         elif secret := form.get("client_secret"):
             if client.secret is None or not secrets.compare_digest(secret.encode(), client.secret.encode()):
                 raise Refusal(7000215)
-        else:
-            raise Refusal(7000218)
+        elif not (client.public and may_be_public):
+            self._need_credential(form)
         return client
+
+    @staticmethod
+    def _need_credential(form: Mapping[str, str]) -> None:
+        if not form.get("client_assertion") and not form.get("client_secret"):
+            raise Refusal(7000218)
 
     def _check_assertion(self, request: web.Request, client: Application, assertion: str) -> None:
         """A JWT signed with the registered certificate ("certificate credentials for application authentication")."""
@@ -546,7 +479,7 @@ class Entra:
             self._check_signature(certificate, header, signed.encode(), _decode(signature))
         except (ValueError, InvalidSignature) as error:
             raise Refusal(700027) from error
-        origin = _origin(request)
+        origin = origin_of(request)
         names = (self.directory.tenant.id, *self.directory.tenant.domains)
         audiences = {f"{origin}/{name}/oauth2/v2.0/token" for name in names}
         audiences |= {f"{origin}/{name}/v2.0" for name in names}
@@ -619,28 +552,19 @@ class Entra:
 
     # Saying no
 
-    def _refuse(self, request: web.Request, seen: EntraRequest, refusal: Refusal) -> web.Response:
+    def refuse(self, request: web.Request, seen: EntraRequest, refusal: Refusal) -> web.Response:
         seen.code = refusal.code
-        kind = _KINDS.get(refusal.code) or _Kind("invalid_grant", "The sign-in was refused.")
-        words = {"tenant": self.directory.tenant.id, "resource": "", **refusal.words}
-        trace, stamp = str(uuid4()), iso(self.clock.now()).replace("T", " ")
-        body: dict[str, Any] = {
-            "error": kind.error,
-            "error_description": f"AADSTS{refusal.code}: {kind.text.format_map(words)} Trace ID: {trace} "
-            f"Correlation ID: {seen.correlation_id} Timestamp: {stamp}",
-            "error_codes": [refusal.code],
-            "timestamp": stamp,
-            "trace_id": trace,
-            "correlation_id": seen.correlation_id,
-            "error_uri": f"{_origin(request)}/error?code={refusal.code}",
-        }
-        if kind.suberror:
-            body["suberror"] = kind.suberror
-        if kind.claims:
-            body["claims"] = json.dumps({"access_token": {"capolids": {"essential": True, "values": [str(uuid4())]}}})
-        return web.json_response(body, status=kind.status, headers={"Cache-Control": "no-store"})
+        body = refusal.body(
+            self.words, correlation_id=seen.correlation_id, now=self.clock.now(), origin=origin_of(request)
+        )
+        return web.json_response(body, status=refusal.status, headers={"Cache-Control": "no-store"})
 
-    def _seen(self, request: web.Request) -> EntraRequest:
+    @property
+    def words(self) -> dict[str, str]:
+        """What the texts of refusals say about the tenant."""
+        return {"tenant": self.directory.tenant.id, "tenant_name": self.directory.tenant.name}
+
+    def seen(self, request: web.Request) -> EntraRequest:
         path = request.path
         seen = EntraRequest(
             time=self.clock.now(),
@@ -650,12 +574,8 @@ class Entra:
         self.requests.append(seen)
         return seen
 
-    def _knows(self, tenant: str) -> bool:
+    def knows(self, tenant: str) -> bool:
         return tenant.lower() in (self.directory.tenant.id, *self.directory.tenant.domains)
-
-
-def _origin(request: web.Request) -> str:
-    return f"{request.scheme}://{request.host}"
 
 
 def _understands_challenges(claims: str) -> bool:
