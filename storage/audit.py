@@ -7,17 +7,24 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
-from bot.errors import BadInput
+from bot.errors import BadInput, TamperingFound
 from bot.model import AuditRecord, Secret
+from bot.ports import AuditRow, AuditSelection
 from storage.database import Database, to_text
-from storage.power import Contents, Row, RowChange, key_of, rows
+from storage.power import Contents, Row, RowChange, counted, key_of, rows
 from storage.seal import Seal, canonical
 
 CHECKPOINT: Final = "audit.checkpoint"
 """The kind of the rows that hold a stamp of the contents of the tables that give power."""
+
+CUT: Final = "audit.cut"
+"""The kind of the rows that seal what was taken away at the trail's beginning, and what it left behind."""
+
+_PIECE: Final = 5000
+"""How many rows a cut takes away at a time: the writer is held for as long as that takes."""
 
 _MOST_TOLD: Final = 20
 """How many findings are told one by one."""
@@ -27,6 +34,33 @@ _PAGE: Final = 1000
 
 _RAW: Final = "SELECT seq, CAST(prev AS BLOB), CAST(mac AS BLOB), coalesce(CAST(body AS BLOB), x'') FROM audit"
 """Rows as they lie in the file. The casts matter: whoever edits a file does not keep to a column's type."""
+
+_READ: Final = """
+SELECT a.body, a.prev, a.mac, json_extract(r.details, '$.target.name')
+FROM audit a LEFT JOIN requests r ON r.id = a.request_id
+"""
+
+_EVERYTHING: Final = AuditSelection()
+
+_BEYOND: Final = 1 << 62
+"""More than the number of any row."""
+
+_OF_ACTION: Final = """(json_extract(a.body, '$.facts.action') = ?
+    OR a.request_id IN (SELECT id FROM requests WHERE action = ?))"""
+_REFUSED: Final = """(a.kind LIKE '%.refused' OR a.kind LIKE '%.denied'
+    OR json_extract(a.body, '$.facts.outcome') = 'refused')"""
+_BREAK_GLASS: Final = """(a.kind LIKE '%break_glass%' OR a.kind LIKE 'review.%'
+    OR json_extract(a.body, '$.facts.break_glass') OR json_extract(a.body, '$.facts.emergency'))"""
+_LEAVERS: Final = "a.kind IN ('operator.left', 'operator.suspended', 'operator.restored', 'grant.unfollowed')"
+
+# A change of Latchkey itself is an attempt as well, whose effect is a row of its own.
+_CHANGES: Final = """
+SELECT count(*) FROM audit a WHERE a.seq > ? AND a.tenant = ? AND (
+    json_type(a.body, '$.rows') IS NOT NULL
+    OR (a.kind = 'attempt.finished' AND json_extract(a.body, '$.facts.outcome') = 'succeeded' AND NOT EXISTS (
+        SELECT 1 FROM audit s WHERE s.request_id = a.request_id AND s.attempt_id = a.attempt_id
+        AND s.kind = 'attempt.started' AND json_extract(s.body, '$.facts.path') LIKE 'latchkey/%')))
+"""
 
 _AT: Final = slice(len('{"at":"'), len('{"at":"2026-03-03T09:00:00.000000+00:00'))
 """Where a sealed text has its time: keys are sorted and `at` is the first."""
@@ -55,12 +89,16 @@ class Head:
 
 
 @dataclass(frozen=True)
-class AuditRow:
-    """A row of the trail as people read it."""
+class _Beginning:
+    """What the first row of the trail follows: the last row that was cut, or the origin.
+
+    `contents` is what the tables of power held there; `sealed_in` the row that says so, and when it was written.
+    """
 
     seq: int
-    at: datetime
-    record: AuditRecord
+    mac: bytes
+    contents: Contents
+    sealed_in: tuple[int, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +122,7 @@ class AuditTrail:
         self._db = db
         self._seal = Seal(key, "latchkey audit chain")
         self._contents_seal = Seal(key, "latchkey audit contents")
+        self._mask = Seal(key, "latchkey audit cut")
         self._origin = self._seal(b"origin" + db.tenant.encode())
         """What the first row follows; another tenant's trail begins otherwise."""
 
@@ -120,6 +159,73 @@ class AuditTrail:
 
         return await self._db.write(work)
 
+    async def cut(self, before: datetime, *, seen: timedelta | None = None) -> int:
+        """Take away the rows older than *before*; returns how many. None if no checkpoint was left in the time *seen*:
+        then the clock may have leapt, and what it calls old may be young.
+
+        The trail then begins after the last of them. A row of its own seals how many went, the seals of the first and
+        the last, and what the tables of power held there, so that what remains is examined as the whole was. It is
+        written in the transaction that takes the rows away; without it the file's own triggers let none go. Rows that
+        are not sound are not taken away: raises `TamperingFound`.
+        """
+        if seen is not None and not await self._db.scan(lambda connection: self._was_here(connection, seen)):
+            return 0
+        gone = 0
+        while piece := await self._db.write(lambda connection: self._cut(connection, before)):
+            gone += piece
+        return gone
+
+    def _was_here(self, connection: sqlite3.Connection, lately: timedelta) -> bool:
+        sql = "SELECT at FROM audit WHERE kind = ? ORDER BY seq DESC LIMIT 1"
+        (last,) = connection.execute(sql, (CHECKPOINT,)).fetchone() or ("",)
+        return bool(last > to_text(self._db.clock.now() - lately))
+
+    def _cut(self, connection: sqlite3.Connection, before: datetime) -> int:
+        beginning = self._beginning(connection)
+        most = min(self._last(connection)[0], beginning.seq + _PIECE)
+        sql = "SELECT seq FROM audit WHERE at >= ? AND seq <= ? ORDER BY seq LIMIT 1"
+        (first_kept,) = connection.execute(sql, (to_text(before), most)).fetchone() or (most + 1,)
+        through = first_kept - 1
+        if through <= beginning.seq:
+            return 0
+        walk, told = _Walk(self._seal_row, beginning.seq, beginning.mac), beginning.contents
+        for _, body in walk.telling_rows(connection, through):
+            for change in _changes(json.loads(body)):
+                told.apply(change)
+        if walk.count != through - beginning.seq or walk.problems():
+            found = " ".join(walk.problems()[:3])
+            raise TamperingFound(f"The audit trail is not sound, so nothing old is taken away from it. {found}".strip())
+        ends = "SELECT mac, at FROM audit WHERE seq = ?"
+        first, _ = connection.execute(ends, (beginning.seq + 1,)).fetchone()
+        last, until = connection.execute(ends, (through,)).fetchone()
+        facts = {
+            "rows": through - beginning.seq,
+            "first": beginning.seq + 1,
+            "first_seal": first.hex(),
+            "through": through,
+            "last_seal": last.hex(),
+            "until": until,
+            # The seal of the last row stands for all that was before it, so no mask is ever used for two sums.
+            "contents": told.masked(self._mask(last)),
+        }
+        self.chain(connection, [AuditRecord(CUT, facts=facts)])
+        connection.execute("DELETE FROM audit WHERE seq <= ?", (through,))
+        return through - beginning.seq
+
+    def _beginning(self, connection: sqlite3.Connection) -> _Beginning:
+        """What the first row follows, as the newest genuine cut says; the origin for a trail that has its first row."""
+        (first,) = connection.execute("SELECT min(seq) FROM audit").fetchone()
+        if first is not None and first > 1:
+            for seq, prev, mac, body in connection.execute(f"{_RAW} ORDER BY seq DESC"):
+                if b'"kind":"audit.cut"' in body and hmac.compare_digest(self._seal_row(seq, prev, body), mac):
+                    document = json.loads(body)
+                    if document["kind"] == CUT:
+                        facts = document["facts"]
+                        last = bytes.fromhex(facts["last_seal"])
+                        left = Contents.unmasked(self._contents_seal, facts["contents"], self._mask(last))
+                        return _Beginning(facts["through"], last, left, (seq, document["at"]))
+        return _Beginning(0, self._origin, Contents(self._contents_seal))
+
     def _body(self, seq: int, at: str, record: AuditRecord, changes: Sequence[RowChange]) -> str:
         known: dict[str, Any] = {
             "operator": record.operator_id,
@@ -153,33 +259,76 @@ class AuditTrail:
         return await self._db.read(self._head)
 
     async def query(
-        self,
-        *,
-        operator: str | None = None,
-        target: str | None = None,
-        request: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        before_seq: int | None = None,
-        limit: int = 20,
+        self, about: AuditSelection = _EVERYTHING, *, before_seq: int | None = None, limit: int = 20
     ) -> list[AuditRow]:
-        """Rows that fit everything given, newest first. For the next page give the last row's `seq` as *before_seq*."""
-        asked = {
-            "operator_id = ?": operator,
-            "target_id = ?": target,
-            "request_id = ?": request,
-            "at >= ?": to_text(since) if since else None,
-            "at < ?": to_text(until) if until else None,
-            "seq < ?": before_seq,
-        }
-        conditions = {"tenant = ?": self._db.tenant} | {
-            condition: value for condition, value in asked.items() if value is not None
-        }
-        where = " AND ".join(conditions)
-        sql = f"SELECT seq, body FROM audit WHERE {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608 - values are bound
+        """Rows of the selection, newest first. For the next page give the last row's `seq` as *before_seq*."""
+        where, values = self._where(about)
+        below = before_seq or _BEYOND
 
         def work(connection: sqlite3.Connection) -> list[AuditRow]:
-            return [_audit_row(body) for _, body in connection.execute(sql, (*conditions.values(), limit))]
+            sql = f"{_READ} WHERE {where} AND a.seq < ? ORDER BY a.seq DESC LIMIT ?"
+            return [_audit_row(*row) for row in connection.execute(sql, (*values, below, limit))]
+
+        return await self._db.scan(work)
+
+    async def each(self, about: AuditSelection, take: Callable[[AuditRow], None], *, limit: int) -> tuple[int, bool]:
+        """Hand each row of the selection to *take*, in a thread, oldest first; of more than *limit* the newest.
+
+        Returns how many there were, and whether older ones were left out.
+        """
+        where, values = self._where(about)
+
+        def work(connection: sqlite3.Connection) -> tuple[int, bool]:
+            last_left_out = f"SELECT a.seq FROM audit a WHERE {where} ORDER BY a.seq DESC LIMIT 1 OFFSET ?"  # noqa: S608
+            (above,) = connection.execute(last_left_out, (*values, limit)).fetchone() or (None,)
+            sql = f"{_READ} WHERE {where} AND a.seq > ? ORDER BY a.seq"
+            count = 0
+            for row in connection.execute(sql, (*values, above or 0)):
+                take(_audit_row(*row))
+                count += 1
+            return count, above is not None
+
+        return await self._db.scan(work)
+
+    def _where(self, about: AuditSelection) -> tuple[str, list[Any]]:
+        """The conditions for *about*, and the values bound in them."""
+        asked: list[tuple[str, tuple[Any, ...]]] = [("a.tenant = ?", (self._db.tenant,))]
+        whose: list[tuple[str, tuple[Any, ...]]] = []
+        if about.operator:
+            about_them = "a.operator_id = ? OR json_extract(a.body, '$.facts.operator') = ?"
+            whose.append((about_them, (about.operator,) * 2))
+        if about.target:
+            whose.append(("a.target_id = ?", (about.target,)))
+        if whose:
+            either = " OR ".join(condition for condition, _ in whose)
+            asked.append((f"({either})", tuple(value for _, bound in whose for value in bound)))
+        if about.request:
+            asked.append(("a.request_id = ?", (about.request,)))
+        if about.action:
+            asked.append((_OF_ACTION, (about.action,) * 2))
+        if about.since:
+            asked.append(("a.at >= ?", (to_text(about.since),)))
+        if about.until:
+            asked.append(("a.at < ?", (to_text(about.until),)))
+        asked += [
+            (condition, ())
+            for wanted, condition in (
+                (about.refused, _REFUSED),
+                (about.break_glass, _BREAK_GLASS),
+                (about.leavers, _LEAVERS),
+            )
+            if wanted
+        ]
+        return " AND ".join(condition for condition, _ in asked), [value for _, bound in asked for value in bound]
+
+    async def changes_since(self, moment: datetime) -> int:
+        """How often the tenant, rights or settings were changed since then."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            before = "SELECT seq FROM audit WHERE at < ? ORDER BY seq DESC LIMIT 1"
+            (seq,) = connection.execute(before, (to_text(moment),)).fetchone() or (0,)
+            (count,) = connection.execute(_CHANGES, (seq, self._db.tenant)).fetchone()
+            return int(count)
 
         return await self._db.scan(work)
 
@@ -193,7 +342,7 @@ class AuditTrail:
 
         while found := await self._db.scan(page):
             for seq, prev, mac, body in found:  # noqa: B007 - `page` goes on after the last
-                yield f'{body[:-1]},"prev":"{prev.hex()}","mac":"{mac.hex()}"}}'
+                yield _sealed(body, prev, mac)
 
     # --- examining ---------------------------------------------------------------------------------------------------
 
@@ -210,25 +359,54 @@ class AuditTrail:
         return await self._db.scan(lambda connection: self._examine(connection, expected_head, whole=False))
 
     def _examine(self, connection: sqlite3.Connection, expected: Head | None, *, whole: bool) -> Report:
-        start = None if whole else self._last_checkpoint(connection)
-        walk = _Walk(self._seal_row, *((0, self._origin) if start is None else start[:2]))
-        told = Contents(self._contents_seal)
-        problems = []
+        checkpoint = None if whole else self._last_checkpoint(connection)
+        if checkpoint is None:
+            beginning = self._beginning(connection)
+            walk, told = _Walk(self._seal_row, beginning.seq, beginning.mac), beginning.contents
+            problems = self._left_before(connection, beginning)
+        else:
+            walk, told = _Walk(self._seal_row, *checkpoint[:2]), Contents(self._contents_seal)
+            problems = []
         for seq, body in walk.telling_rows(connection):
             document = json.loads(body)
             for change in _changes(document):
                 told.apply(change)
-            if start is None and _stamp(document) not in (None, told.stamp):
+            if checkpoint is None and _stamp(document) not in (None, told.stamp):
                 problems.append(f"Checkpoint {seq} does not fit the rows before it: changes of rights are missing.")
         found = Contents(self._contents_seal, rows(connection))
-        agrees = found.stamp == told.stamp if start is None else found.without(told).stamp == start[2]
+        agrees = found.stamp == told.stamp if checkpoint is None else found.without(told).stamp == checkpoint[2]
         if not agrees:
-            problems += _differences(connection, _Walk(self._seal_row, 0, self._origin).telling_rows(connection)) or [
+            problems += self._differences(connection) or [
                 "The tables of operators, roles, grants and settings do not hold what the trail says."
             ]
+        notes = [*self._what_went(beginning), *walk.notes] if checkpoint is None else list(walk.notes)
         if expected is not None:
-            problems += self._compare_head(connection, expected)
-        return Report(walk.count, self._head(connection), (*walk.problems(), *problems), tuple(walk.notes))
+            found_problems, found_notes = self._compare_head(connection, expected)
+            problems += found_problems
+            notes += found_notes
+        return Report(walk.count, self._head(connection), (*walk.problems(), *problems), tuple(notes))
+
+    def _what_went(self, beginning: _Beginning) -> list[str]:
+        if beginning.sealed_in is None:
+            return []
+        row, at = beginning.sealed_in
+        return [
+            f"The trail begins at row {beginning.seq + 1}: what was before was taken away when its time was over. Row "
+            f"{row} of {at[:10]} seals that."
+        ]
+
+    def _left_before(self, connection: sqlite3.Connection, beginning: _Beginning) -> list[str]:
+        sql = "SELECT min(seq), max(seq), count(*) FROM audit WHERE seq <= ?"
+        first, last, count = connection.execute(sql, (beginning.seq,)).fetchone()
+        if not count:
+            return []
+        which = f"Row {first} stands" if count == 1 else f"{count} rows from {first} to {last} stand"
+        return [f"{which} before the beginning of the trail: put there after it was cut."]
+
+    def _differences(self, connection: sqlite3.Connection) -> list[str]:
+        beginning = self._beginning(connection)
+        walk = _Walk(self._seal_row, beginning.seq, beginning.mac)
+        return _differences(connection, walk.telling_rows(connection), from_the_first=beginning.sealed_in is None)
 
     def _last_checkpoint(self, connection: sqlite3.Connection) -> tuple[int, bytes, str] | None:
         """Where a walk begins that finds the last genuine checkpoint first, and that checkpoint's stamp."""
@@ -239,21 +417,31 @@ class AuditTrail:
                     return seq - 1, prev, stamp
         return None
 
-    def _compare_head(self, connection: sqlite3.Connection, expected: Head) -> list[str]:
+    def _compare_head(self, connection: sqlite3.Connection, expected: Head) -> tuple[list[str], list[str]]:
+        """(problems, notes)."""
         last = self._last(connection)[0]
         if last < expected.seq:
             return [
                 f"The trail ends at row {last}, but row {expected.seq} was there before: its end was cut off, or an "
                 "older file was put in its place."
-            ]
+            ], []
         sql = "SELECT CAST(mac AS BLOB) FROM audit WHERE seq = ?"
-        (mac,) = connection.execute(sql, (expected.seq,)).fetchone() or (self._origin,)
+        (mac,) = connection.execute(sql, (expected.seq,)).fetchone() or (None,)
+        if mac is None:
+            beginning = self._beginning(connection)
+            if beginning.sealed_in and expected.seq < beginning.seq:
+                row, at = beginning.sealed_in
+                return [], [
+                    f"Row {expected.seq} was taken away when its time was over (row {row} of {at[:10]} seals it): its "
+                    "seal cannot be compared. Give a newer head."
+                ]
+            mac = beginning.mac
         if mac.hex() != expected.mac:
             return [
                 f"Row {expected.seq} is not the one that was there before: the file was replaced, or the trail was "
                 "continued from an older copy."
-            ]
-        return []
+            ], []
+        return [], []
 
 
 class _Walk:
@@ -269,11 +457,12 @@ class _Walk:
         self._unsealed = 0
         self._problems: list[str] = []
 
-    def telling_rows(self, connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
+    def telling_rows(self, connection: sqlite3.Connection, through: int = _BEYOND) -> Iterator[tuple[int, bytes]]:
         """(number, text) of each row that tells of the tables of power, if its own seal is sound."""
         last_at = b""
         seal_row, same = self._seal_row, hmac.compare_digest
-        for seq, prev, mac, body in connection.execute(f"{_RAW} WHERE seq > ? ORDER BY seq", (self._seq,)):
+        wanted = f"{_RAW} WHERE seq > ? AND seq <= ? ORDER BY seq"
+        for seq, prev, mac, body in connection.execute(wanted, (self._seq, through)):
             sealed = same(seal_row(seq, prev, body), mac)
             if not sealed or prev != self._prev or seq != self._seq + 1:
                 self._blame(seq, prev, mac, body, sealed)
@@ -334,7 +523,11 @@ def _stamp(document: dict[str, Any]) -> str | None:
     return str(document["facts"]["contents"]) if document["kind"] == CHECKPOINT else None
 
 
-def _audit_row(body: str) -> AuditRow:
+def _sealed(body: str, prev: bytes, mac: bytes) -> str:
+    return f'{body[:-1]},"prev":"{prev.hex()}","mac":"{mac.hex()}"}}'
+
+
+def _audit_row(body: str, prev: bytes, mac: bytes, target_name: str | None) -> AuditRow:
     data = json.loads(body)
     record = AuditRecord(
         kind=data["kind"],
@@ -345,27 +538,40 @@ def _audit_row(body: str) -> AuditRow:
         session_generation=data.get("session"),
         facts=data.get("facts", {}),
     )
-    return AuditRow(data["seq"], datetime.fromisoformat(data["at"]), record)
+    at = datetime.fromisoformat(data["at"])
+    return AuditRow(data["seq"], at, record, target_name or "", _sealed(body, prev, mac))
 
 
-def _differences(connection: sqlite3.Connection, trail: Iterable[tuple[int, bytes]]) -> list[str]:
-    """Which rows of power are not what the trail says, one sentence each; only asked for once something is wrong."""
+def _differences(
+    connection: sqlite3.Connection, trail: Iterable[tuple[int, bytes]], *, from_the_first: bool
+) -> list[str]:
+    """Which rows of power are not what the trail says, one sentence each; only asked for once something is wrong.
+
+    A trail that was cut does not tell of all rows: of those it has not told of nothing can be said.
+    """
     told: dict[tuple[Any, ...], Row] = {}
+    ended: set[tuple[Any, ...]] = set()
     for _, body in trail:
         for change in _changes(json.loads(body)):
             if change.after is None:
                 told.pop(change.key, None)
+                ended.add(change.key)
             else:
-                told[change.key] = change.after
-    found = {key_of(table, row): row for table, row in rows(connection)}
+                told[change.key] = counted(change.table, change.after)
+    found = {key_of(table, row): counted(table, row) for table, row in rows(connection)}
     sentences = []
     for key in sorted(told.keys() | found.keys(), key=repr):
         name = f"{key[0]} {' '.join(map(str, key[1:]))}"
         if key not in told:
-            sentences.append(f"The row {name} was added behind the bot's back.")
+            if from_the_first or key in ended:
+                sentences.append(f"The row {name} was added behind the bot's back.")
         elif key not in found:
             sentences.append(f"The row {name} was deleted behind the bot's back.")
         elif told[key] != found[key]:
-            columns = ", ".join(column for column, value in told[key].items() if found[key][column] != value)
+            columns = ", ".join(
+                column
+                for column in sorted(told[key].keys() | found[key].keys())
+                if told[key].get(column) != found[key].get(column)
+            )
             sentences.append(f"The row {name} was edited behind the bot's back ({columns}).")
     return sentences[:_MOST_TOLD]

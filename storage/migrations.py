@@ -209,7 +209,102 @@ _FIRST: Final = (
     "CREATE INDEX outbox_unsaid ON outbox (position) WHERE wanted > sent",
 )
 
-STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (("0001_first", _FIRST),)
+_APPROVALS: Final = (
+    "DROP TABLE approvals",  # no version that used it was ever released
+    """
+    CREATE TABLE approvals (
+        id          TEXT NOT NULL UNIQUE,
+        tenant      TEXT NOT NULL,
+        request     TEXT NOT NULL REFERENCES requests (id),
+        digest      TEXT NOT NULL,             -- the plan digest that is agreed to, and nothing else
+        channel     TEXT NOT NULL,             -- where it was asked
+        asked_at    TEXT NOT NULL,
+        expires_at  TEXT NOT NULL,             -- of the question; of the agreement, if it was given alone
+        why         TEXT NOT NULL,             -- what asks for it, a sentence
+        state       TEXT NOT NULL,
+        decided_by  TEXT,                      -- operator id
+        decided_at  TEXT,
+        reason      TEXT NOT NULL,
+        reminders   INTEGER NOT NULL,          -- how many were sent
+        break_glass INTEGER NOT NULL,          -- 1: the requester agreed alone
+        reviewed_by TEXT,                      -- operator id of whoever looked at that later
+        reviewed_at TEXT,
+        review      TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX approvals_of ON approvals (request, asked_at)",
+    "CREATE INDEX approvals_under_review ON approvals (request) WHERE break_glass = 1 AND reviewed_by IS NULL",
+    "CREATE INDEX requests_awaiting_approval ON requests (created_at) WHERE state = 'awaiting_approval'",
+)
+
+_CUTS: Final = (
+    "DROP TRIGGER audit_is_not_deleted",
+    # Rows go only in the transaction that appends the row which seals what goes (`AuditTrail.cut`).
+    """
+    CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit
+    WHEN OLD.seq > coalesce(
+        (SELECT json_extract(body, '$.facts.through') FROM audit
+         WHERE seq = (SELECT max(seq) FROM audit) AND kind = 'audit.cut'),
+        0)
+    BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END
+    """,
+)
+
+_GROUP_GRANTS: Final = (
+    """
+    CREATE TABLE group_grants (
+        id         TEXT PRIMARY KEY,
+        tenant     TEXT NOT NULL,
+        group_id   TEXT NOT NULL,              -- Entra object id, in small letters
+        group_name TEXT NOT NULL,              -- as known when it was granted, to show only
+        role       TEXT NOT NULL,
+        scope      TEXT REFERENCES scopes (id),-- null: every target that is not protected
+        expires_at TEXT,                       -- null: until revoked
+        granted_at TEXT NOT NULL,
+        granted_by TEXT,                       -- operator id; null: from the command line
+        reason     TEXT NOT NULL,
+        revoked_at TEXT,                       -- what is revoked stays as history
+        revoked_by TEXT,                       -- operator id; null with revoked_at: from the command line
+        FOREIGN KEY (tenant, role) REFERENCES roles (tenant, name)
+    ) STRICT, WITHOUT ROWID
+    """,
+    # The group grant that this one follows; null: it was granted to the person.
+    "ALTER TABLE grants ADD COLUMN via TEXT REFERENCES group_grants (id)",
+    "CREATE INDEX grants_via ON grants (via) WHERE via IS NOT NULL AND revoked_at IS NULL",
+    """
+    CREATE TABLE group_reads (
+        group_grant TEXT PRIMARY KEY REFERENCES group_grants (id),
+        tenant      TEXT NOT NULL,
+        read_at     TEXT NOT NULL              -- when the group's members were last read
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
+_OWN_SESSIONS: Final = (
+    "ALTER TABLE sessions ADD COLUMN owner TEXT",  # operator id; null: the tenant's
+)
+
+_GRANT_WARNINGS: Final = (
+    """
+    CREATE TABLE grant_warnings (
+        grant_id TEXT NOT NULL REFERENCES grants (id),
+        tenant   TEXT NOT NULL,
+        days     INTEGER NOT NULL,             -- how long before its end somebody was told of it
+        told_at  TEXT NOT NULL,
+        PRIMARY KEY (grant_id, days)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX grants_ending ON grants (expires_at) WHERE revoked_at IS NULL AND expires_at IS NOT NULL",
+)
+
+STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("0001_first", _FIRST),
+    ("0002_approvals", _APPROVALS),
+    ("0003_audit_cuts", _CUTS),
+    ("0004_group_grants", _GROUP_GRANTS),
+    ("0005_own_sessions", _OWN_SESSIONS),
+    ("0006_grant_warnings", _GRANT_WARNINGS),
+)
 """(name, statements) of each step, in order. A released step is never changed."""
 
 SCHEMA_VERSION: Final = len(STEPS)

@@ -24,7 +24,8 @@ class Outgoing:
     """A message that Slack does not show as it should yet.
 
     `revision` grows each time it is said; what is reported as sent is a revision. `final` says that its request has
-    ended. `ts` is None until it stands in `channel`. `maybe_sent`: an earlier posting had an unknown outcome.
+    ended, or that it was `settled` by itself. `ts` is None until it stands in `channel`. `maybe_sent`: an earlier
+    posting had an unknown outcome.
     """
 
     message: Message
@@ -211,7 +212,7 @@ def _outgoing(
     return Outgoing(
         message=Message(key, view, subject, Audience(audience), under, json.loads(data), from_text(after)),
         revision=revision,
-        final=state is None or RequestState(state).final,
+        final=state is None or RequestState(state).final or bool(json.loads(data).get("settled")),
         channel=channel,
         ts=ts,
         maybe_sent=bool(maybe_sent),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from storage.seal import Seal, canonical
 
@@ -17,28 +17,15 @@ KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "role_commands": ("tenant", "role", "wild", "pattern"),
     "scopes": ("id",),
     "grants": ("id",),
+    "group_grants": ("id",),
     "tenant_settings": ("tenant", "version"),
 }
 """The tables that give power, and what identifies a row of each."""
 
+_ADDED: Final[Mapping[str, frozenset[str]]] = {"grants": frozenset({"via"})}
+"""Columns that a table was not born with: rows of the trail that are older do not have them."""
+
 _MODULUS: Final = 1 << 256
-
-
-@dataclass(frozen=True)
-class Author:
-    """Who changes a table of power: an operator by id, or somebody logged in as *login* at the command line."""
-
-    operator_id: str | None = None
-    login: str = ""
-
-    @property
-    def at_command_line(self) -> bool:
-        return self.operator_id is None
-
-    @property
-    def facts(self) -> Mapping[str, str]:
-        """What an audit row says of somebody who is no operator."""
-        return {"from": "command line", "login": self.login} if self.at_command_line else {}
 
 
 @dataclass(frozen=True)
@@ -63,6 +50,13 @@ def key_of(table: str, row: Row) -> tuple[Any, ...]:
     return (table, *(row[column] for column in KEYS[table]))
 
 
+def counted(table: str, row: Row) -> Row:
+    """*row* as it counts for the trail: a column that was added later says nothing where it is null, so that a row
+    weighs the same before and after the column came."""
+    added = _ADDED.get(table, frozenset())
+    return {column: value for column, value in row.items() if value is not None or column not in added}
+
+
 def find(connection: sqlite3.Connection, table: str, **key: str | int) -> Row | None:
     """The row of *table* with this key."""
     where = " AND ".join(f"{column} = :{column}" for column in key)
@@ -81,6 +75,14 @@ def put(connection: sqlite3.Connection, table: str, **row: str | int | None) -> 
         where = " AND ".join(f"{column} = :{column}" for column in key)
         connection.execute(f"UPDATE {table} SET ({columns}) = ({values}) WHERE {where}", row)  # noqa: S608 - as above
     return RowChange(table, before, row)
+
+
+def drop(connection: sqlite3.Connection, table: str, **key: str | int) -> RowChange:
+    """Delete the row with this key. The change returned must be audited in the same transaction."""
+    change = RowChange(table, find(connection, table, **key), None)
+    where = " AND ".join(f"{column} = :{column}" for column in key)
+    connection.execute(f"DELETE FROM {table} WHERE {where}", key)  # noqa: S608 - as in `find`
+    return change
 
 
 def rows(connection: sqlite3.Connection) -> Iterator[tuple[str, Row]]:
@@ -122,10 +124,21 @@ class Contents:
         earlier._sum = self._sum - later._sum
         return earlier
 
+    def masked(self, mask: bytes) -> str:
+        """The sum itself, in hex, for whoever can make *mask* again: 32 bytes that were used for no other sum."""
+        return (self._sum % _MODULUS ^ int.from_bytes(mask, "big")).to_bytes(32, "big").hex()
+
+    @classmethod
+    def unmasked(cls, seal: Seal, text: str, mask: bytes) -> Self:
+        """The contents whose sum `masked` wrote as *text*."""
+        contents = cls(seal)
+        contents._sum = int(text, 16) ^ int.from_bytes(mask, "big")
+        return contents
+
     @property
     def stamp(self) -> str:
         """What a checkpoint keeps, in hex."""
         return self._seal(b"sum" + (self._sum % _MODULUS).to_bytes(32, "big")).hex()
 
     def _weight(self, table: str, row: Row) -> int:
-        return int.from_bytes(self._seal(b"row" + canonical([table, row]).encode()), "big")
+        return int.from_bytes(self._seal(b"row" + canonical([table, counted(table, row)]).encode()), "big")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from bot.errors import Conflict
 from bot.model import (
+    Approval,
+    ApprovalState,
     AuditRecord,
     Mode,
     Operator,
@@ -29,8 +31,16 @@ from storage.inbox import Inbox
 from storage.outbox import Outbox
 from storage.seal import canonical
 
+_ASKED: Final = """
+    (SELECT json_array(a.id, a.digest, a.channel, a.asked_at, a.expires_at, a.why, a.state, a.decided_by,
+                       a.decided_at, a.reason, a.reminders, a.break_glass, a.reviewed_by, a.reviewed_at, a.review)
+     FROM approvals a WHERE a.request = r.id ORDER BY a.asked_at DESC, a.rowid DESC LIMIT 1)
+"""
+"""The last approval that was asked for."""
+
 _COLUMNS: Final = (
-    "r.id, r.version, r.state, r.operator_id, r.team, r.slack_user, r.action, r.created_at, r.due_at, r.details"
+    "r.id, r.version, r.state, r.operator_id, r.team, r.slack_user, r.action, r.created_at, r.due_at, r.details, "
+    f"{_ASKED}"
 )
 
 _BY_ID: Final = f"SELECT {_COLUMNS} FROM requests r WHERE r.tenant = ? AND r.id = ?"  # noqa: S608 - our own words
@@ -44,6 +54,16 @@ class Requests:
         self._trail = trail
         self._inbox = inbox
         self._outbox = outbox
+        self._listeners: list[Callable[[Request], None]] = []
+
+    def on_change(self, listener: Callable[[Request], None]) -> None:
+        """Call *listener*, on the event loop, after each commit of a request here."""
+        self._listeners.append(listener)
+
+    def _changed(self, request: Request) -> Request:
+        for listener in self._listeners:
+            listener(request)
+        return request
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -71,10 +91,11 @@ class Requests:
                 ":action, :target_id, :created_at, :due_at, :details)",
                 row,
             )
+            self._put_approval(connection, request)
             self._with(connection, request, audit, say, reply_url)
             return request
 
-        return await self._db.write(work, then=self._outbox.changed if say else None)
+        return self._changed(await self._db.write(work, then=self._outbox.changed if say else None))
 
     async def save(
         self,
@@ -86,24 +107,30 @@ class Requests:
         reply_url: str | None = None,
     ) -> Request:
         """Write *request* if the row still has its `version`; returns it with the next one. Raises `Conflict`."""
-        saved = replace(request, version=request.version + 1)
-        row = _row(saved, self._db.tenant)
 
         def work(connection: sqlite3.Connection) -> Request:
-            updated = connection.execute(
-                "UPDATE requests SET version = :version, state = :state, operator_id = :operator_id, "
-                "action = :action, target_id = :target_id, due_at = :due_at, details = :details "
-                "WHERE id = :id AND tenant = :tenant AND version = :version - 1",
-                row,
-            )
-            if updated.rowcount != 1:
-                raise Conflict("Somebody else was first: this request has changed meanwhile. Look at it again.")
+            saved = self.put(connection, request)
             if delivery is not None:
                 self._inbox.mark_done(connection, delivery)
             self._with(connection, saved, audit, say, reply_url)
             return saved
 
-        return await self._db.write(work, then=self._outbox.changed if say else None)
+        return self._changed(await self._db.write(work, then=self._outbox.changed if say else None))
+
+    def put(self, connection: sqlite3.Connection, request: Request) -> Request:
+        """Write the row of *request*, inside the transaction under way, if it still has its `version`; returns it with
+        the next one. Raises `Conflict`."""
+        saved = replace(request, version=request.version + 1)
+        updated = connection.execute(
+            "UPDATE requests SET version = :version, state = :state, operator_id = :operator_id, "
+            "action = :action, target_id = :target_id, due_at = :due_at, details = :details "
+            "WHERE id = :id AND tenant = :tenant AND version = :version - 1",
+            _row(saved, self._db.tenant),
+        )
+        if updated.rowcount != 1:
+            raise Conflict("Somebody else was first: this request has changed meanwhile. Look at it again.")
+        self._put_approval(connection, saved)
+        return saved
 
     def _with(
         self,
@@ -117,6 +144,15 @@ class Requests:
         self._outbox.put(connection, say)
         if reply_url is not None:
             self._outbox.keep_reply_url(connection, request.id, reply_url)
+
+    def _put_approval(self, connection: sqlite3.Connection, request: Request) -> None:
+        if request.approval is not None:
+            connection.execute(
+                "INSERT OR REPLACE INTO approvals VALUES (:id, :tenant, :request, :digest, :channel, :asked_at, "
+                ":expires_at, :why, :state, :decided_by, :decided_at, :reason, :reminders, :break_glass, :reviewed_by, "
+                ":reviewed_at, :review)",
+                _approval_row(request.approval, request.id, self._db.tenant),
+            )
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -150,6 +186,65 @@ class Requests:
             user=slack.user,
             limit=limit,
         )
+
+    async def awaiting_approval(self) -> Sequence[Request]:
+        """Requests that wait for somebody else to agree, oldest first."""
+        return await self._select("r.state = 'awaiting_approval' ORDER BY r.created_at, r.id")
+
+    async def under_review(self) -> Sequence[Request]:
+        """Requests that were agreed to alone and that nobody else has looked at since, oldest first."""
+        found = await self._select(
+            "r.id IN (SELECT request FROM approvals WHERE break_glass = 1 AND reviewed_by IS NULL) "
+            "ORDER BY r.created_at, r.id"
+        )
+        # What was asked anew since did not run on it.
+        return [request for request in found if request.approval is not None and request.approval.under_review]
+
+    async def under_way(self, action: str) -> Sequence[Request]:
+        """Requests for this action that wait for an approval or are being carried out, oldest first."""
+        return await self._select(
+            "r.action = :action AND r.state IN ('awaiting_approval', 'ready', 'running') ORDER BY r.created_at, r.id",
+            action=action,
+        )
+
+    def concerning(self, connection: sqlite3.Connection, operator: Operator) -> list[Request]:
+        """What is not over and *operator* asked for or agreed to, oldest first, inside the transaction under way."""
+        sql = f"""
+            SELECT {_COLUMNS} FROM requests r
+            WHERE r.team = :team AND r.slack_user = :user AND r.tenant = :tenant
+              AND r.state NOT IN ('done', 'failed', 'refused', 'expired', 'withdrawn')
+            UNION
+            SELECT {_COLUMNS} FROM requests r
+            WHERE r.state IN ('received', 'decided', 'ready', 'running') AND r.tenant = :tenant
+              AND EXISTS (SELECT 1 FROM approvals a
+                          WHERE a.request = r.id AND a.state = 'approved' AND a.decided_by = :operator)
+            ORDER BY 8, 1
+        """  # noqa: S608 - our own words
+        about = {
+            "tenant": self._db.tenant,
+            "team": operator.slack.team,
+            "user": operator.slack.user,
+            "operator": operator.id,
+        }
+        return [_request(*row) for row in connection.execute(sql, about)]
+
+    async def targets_called(self, text: str) -> Sequence[Target]:
+        """Targets of earlier requests that had this sign-in name or name then, each once, with the name of the last."""
+
+        def work(connection: sqlite3.Connection) -> Sequence[Target]:
+            found = connection.execute(
+                """
+                SELECT json_extract(details, '$.target'), max(created_at) FROM requests
+                WHERE tenant = :tenant AND target_id IS NOT NULL
+                  AND (json_extract(details, '$.target.detail') = :text COLLATE NOCASE
+                       OR json_extract(details, '$.target.name') = :text COLLATE NOCASE)
+                GROUP BY target_id
+                """,
+                {"tenant": self._db.tenant, "text": text.strip()},
+            )
+            return [Target.from_json(json.loads(target)) for target, _ in found]
+
+        return await self._db.scan(work)
 
     async def attempts(self, request_id: str) -> Sequence[Attempt]:
         """What the audit trail tells of the calls that were about to leave for this request, in that order."""
@@ -257,6 +352,7 @@ def _request(
     created_at: str,
     due_at: str | None,
     details: str,
+    approval: str | None,
 ) -> Request:
     told = json.loads(details)
     return Request(
@@ -279,6 +375,7 @@ def _request(
         form=told["form"],
         plan=Plan.from_json(told["plan"]) if told["plan"] else None,
         digest=told["digest"],
+        approval=_approval(*json.loads(approval)) if approval else None,
         session_generation=told["session_generation"],
         mode=Mode(told["mode"]) if told["mode"] else None,
         identity_id=told["identity_id"],
@@ -291,4 +388,62 @@ def _request(
         opened_session=told["opened_session"],
         started_at=from_text(told["started_at"]),
         finished_at=from_text(told["finished_at"]),
+    )
+
+
+def _approval_row(approval: Approval, request_id: str, tenant: str) -> dict[str, Any]:
+    return {
+        "id": approval.id,
+        "tenant": tenant,
+        "request": request_id,
+        "digest": approval.digest,
+        "channel": approval.channel,
+        "asked_at": to_text(approval.asked_at),
+        "expires_at": to_text(approval.expires_at),
+        "why": approval.why,
+        "state": approval.state.value,
+        "decided_by": approval.decided_by,
+        "decided_at": to_text(approval.decided_at) if approval.decided_at else None,
+        "reason": approval.reason,
+        "reminders": approval.reminders,
+        "break_glass": int(approval.break_glass),
+        "reviewed_by": approval.reviewed_by,
+        "reviewed_at": to_text(approval.reviewed_at) if approval.reviewed_at else None,
+        "review": approval.review,
+    }
+
+
+def _approval(
+    id_: str,
+    digest: str,
+    channel: str,
+    asked_at: str,
+    expires_at: str,
+    why: str,
+    state: str,
+    decided_by: str | None,
+    decided_at: str | None,
+    reason: str,
+    reminders: int,
+    break_glass: int,
+    reviewed_by: str | None,
+    reviewed_at: str | None,
+    review: str,
+) -> Approval:
+    return Approval(
+        id=id_,
+        digest=digest,
+        channel=channel,
+        asked_at=datetime.fromisoformat(asked_at),
+        expires_at=datetime.fromisoformat(expires_at),
+        why=why,
+        state=ApprovalState(state),
+        decided_by=decided_by,
+        decided_at=from_text(decided_at),
+        reason=reason,
+        reminders=reminders,
+        break_glass=bool(break_glass),
+        reviewed_by=reviewed_by,
+        reviewed_at=from_text(reviewed_at),
+        review=review,
     )

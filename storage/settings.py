@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
 from bot.errors import Conflict
-from bot.model import AuditRecord, IdentityKind, Mode, TenantSettings
+from bot.model import AuditRecord, Author, IdentityKind, Mode, SettingsChange, TenantSettings
 from storage import power
 from storage.audit import AuditTrail
 from storage.database import Database, to_text
-from storage.power import Author
 from storage.seal import canonical
 
 _CURRENT: Final = "SELECT version, settings FROM tenant_settings WHERE tenant = ? ORDER BY version DESC LIMIT 1"
+
+_SINCE: Final = (
+    "SELECT version, settings, set_at, set_by FROM tenant_settings WHERE tenant = ? AND version >= ? ORDER BY version"
+)
 
 
 class Settings:
@@ -63,6 +68,21 @@ class Settings:
             return after
 
         return await self._db.write(work)
+
+    async def since(self, version: int) -> Sequence[SettingsChange]:
+        """How they were changed after this version, oldest first."""
+
+        def work(connection: sqlite3.Connection) -> Sequence[SettingsChange]:
+            changes, before = [], _to_json(TenantSettings())
+            for number, text, at, by in connection.execute(_SINCE, (self._db.tenant, version)):
+                after = _to_json(self._settings(number, text))
+                if number > version:
+                    changed = {name: (before[name], after[name]) for name in after if before[name] != after[name]}
+                    changes.append(SettingsChange(datetime.fromisoformat(at), by, changed))
+                before = after
+            return changes
+
+        return await self._db.read(work)
 
     def _in_force(self, rows: list[tuple[int, str]]) -> TenantSettings:
         return self._settings(*rows[0]) if rows else TenantSettings()

@@ -146,6 +146,26 @@ class KeyVault:
             raise VaultProblem(_SENTENCES["failed"], reason="failed")
         return Secret(found)
 
+    async def remove(self, name: str) -> None:
+        _check(name)
+
+        async def removed() -> None:
+            await (await self._client()).delete_secret(name)
+
+        try:
+            await self._tried(removed)
+        except VaultProblem as problem:
+            if problem.reason != "missing":
+                raise
+
+    async def recover(self, name: str) -> None:
+        _check(name)
+
+        async def recovered() -> None:
+            await (await self._client()).recover_deleted_secret(name)
+
+        await self._tried(recovered)
+
     async def store(
         self, name: str, value: Secret, *, tags: Mapping[str, str], content_type: str = ""
     ) -> SecretVersion:

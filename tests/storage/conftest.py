@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bot.model import Secret, SlackUser
+from bot.model import Author, Secret, SlackUser
 from storage.audit import AuditTrail
 from storage.database import Database
+from storage.following import Following
 from storage.inbox import Inbox
+from storage.leaving import Leaving
 from storage.operators import Operators
 from storage.outbox import Outbox
-from storage.power import Author
 from storage.requests import Requests
 from storage.sessions import SessionLog
 from storage.settings import Settings
@@ -42,6 +43,8 @@ class Store:
     inbox: Inbox
     outbox: Outbox
     requests: Requests
+    leaving: Leaving
+    following: Following
 
     async def grant(self, who: SlackUser, role: str) -> None:
         await self.operators.grant(who, role, by=SHELL, reason="a test")
@@ -70,16 +73,19 @@ def opens(path: Path, clock: ManualClock) -> Opens:
         async with Database(path, tenant=tenant, clock=clock, patience=patience) as db:
             trail = AuditTrail(db, KEY)
             inbox, outbox = Inbox(db), Outbox(db)
+            operators, requests = Operators(db, trail), Requests(db, trail, inbox, outbox)
             yield Store(
                 db=db,
                 clock=clock,
                 trail=trail,
-                operators=Operators(db, trail),
+                operators=operators,
                 settings=Settings(db, trail),
                 sessions=SessionLog(db, trail),
                 inbox=inbox,
                 outbox=outbox,
-                requests=Requests(db, trail, inbox, outbox),
+                requests=requests,
+                leaving=Leaving(db, trail, operators, requests, outbox),
+                following=Following(db, trail, outbox),
             )
 
     return open_

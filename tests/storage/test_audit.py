@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import random
 import shutil
 import sqlite3
 import tracemalloc
@@ -16,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from bot.errors import BadInput, ConfigurationError, StorageProblem, TamperingFound
-from bot.model import AuditRecord, Secret
+from bot.model import AuditRecord, Secret, SlackUser
+from bot.ports import AuditSelection
 from storage import guard
 from storage.audit import AuditTrail, Head, Report
 from storage.seal import Seal, canonical
@@ -459,6 +461,225 @@ async def test_a_file_whose_structure_was_changed_is_refused(
             await guard.check(store.db, store.trail, store.operators, head_file=None)
 
 
+# --- taken away when its time is over -------------------------------------------------------------------------------
+
+
+async def aged(store: Store, *, old: int = 3, new: int = 7) -> Head:
+    """A trail whose first rows, the roles among them, were taken away by a cut; returns its head."""
+    await store.operators.ship_roles()
+    await written(store, old - 1)
+    store.clock.advance(timedelta(days=31).total_seconds())
+    for number in range(old, old + new):
+        await store.trail.append(a_record(number - 1))
+    assert await store.trail.cut(store.clock.now() - timedelta(days=30)) == old
+    return await store.trail.head()
+
+
+async def test_a_trail_that_was_cut_is_as_sound_as_before_and_says_what_went(opens: Opens) -> None:
+    async with opens() as store:
+        await store.operators.ship_roles()
+        await store.grant(OLIVE, "helpdesk")
+        gone = [line async for line in store.trail.export()]
+        store.clock.advance(timedelta(days=31).total_seconds())
+        await store.grant(OLIVE, "operator")
+        await store.trail.checkpoint()
+
+        await store.trail.cut(store.clock.now() - timedelta(days=30))
+
+        report = await store.trail.verify()
+        (row,) = await store.trail.query(limit=1)
+        first, last = (json.loads(line) for line in (gone[0], gone[-1]))
+        assert report == Report(
+            rows=3,
+            head=await store.trail.head(),
+            notes=(
+                "The trail begins at row 3: what was before was taken away when its time was over. "
+                "Row 5 of 2026-04-03 seals that.",
+            ),
+        )
+        assert row.record.kind == "audit.cut"
+        assert row.record.facts == {
+            "rows": 2,
+            "first": 1,
+            "first_seal": first["mac"],
+            "through": 2,
+            "last_seal": last["mac"],
+            "until": last["at"],
+            "contents": row.record.facts["contents"],
+        }
+        assert (await guard.check(store.db, store.trail, store.operators, head_file=None)).sound
+
+
+async def test_cuts_follow_one_another_and_the_last_may_leave_nothing_but_itself(store: Store) -> None:
+    for _ in range(3):
+        await store.grant(OLIVE, "helpdesk")
+        store.clock.advance(60)
+        await store.trail.cut(store.clock.now())
+        assert (await store.trail.verify()).sound
+
+    assert (await store.trail.verify()).rows == 1
+    assert await store.trail.cut(store.clock.now()) == 0
+
+
+async def test_a_clock_that_leapt_takes_nothing_away(store: Store) -> None:
+    await written(store, 5)
+    await store.trail.checkpoint()
+    store.clock.advance(timedelta(days=3 * 365).total_seconds())
+    month, lately = timedelta(days=30), timedelta(days=2)
+
+    assert await store.trail.cut(store.clock.now() - month, seen=lately) == 0
+
+    await store.trail.checkpoint()
+    assert await store.trail.cut(store.clock.now() - month, seen=lately) == 7
+
+
+async def test_a_long_past_is_taken_away_piece_by_piece(store: Store) -> None:
+    def fill(connection: sqlite3.Connection) -> None:
+        store.trail.chain(connection, [a_record()] * 12_000)
+
+    await store.db.write(fill)
+    store.clock.advance(60)
+
+    assert await store.trail.cut(store.clock.now()) == 12_001
+    assert (await store.trail.verify()).rows == 3
+
+
+@pytest.mark.parametrize(("tamper", "sentence"), TAMPERINGS, ids=[tamper.__name__ for tamper, _ in TAMPERINGS])
+async def test_what_is_done_to_the_file_after_a_cut_is_found_as_before(
+    path: Path, opens: Opens, tamper: Callable[[Path], None], sentence: str
+) -> None:
+    async with opens() as store:
+        head = await aged(store)
+        assert head.seq == 11
+
+    tamper(path)
+
+    async with opens() as store:
+        report = await store.trail.verify(expected_head=head)
+        assert not report.sound
+        assert any(problem.startswith(sentence) for problem in report.problems)
+        with pytest.raises(TamperingFound, match="changed behind the bot's back"):
+            await guard.check(store.db, store.trail, store.operators, head_file=kept(path, head))
+
+
+async def test_a_cut_that_nobody_sealed_is_found(path: Path, opens: Opens) -> None:
+    async with opens() as store:
+        await aged(store)
+    change(path, "DELETE FROM audit WHERE seq <= 5")
+
+    async with opens() as store:
+        report = await store.trail.verify()
+
+    assert report.problems == ("Rows 4 to 5 are missing from the trail.",)
+
+
+async def test_a_cut_sealed_without_the_key_is_found(path: Path, opens: Opens) -> None:
+    async with opens() as store:
+        await store.operators.ship_roles()
+        await written(store, 4)
+        body = canonical({"facts": {"through": 3}, "kind": "audit.cut", "seq": 6, "tenant": store.db.tenant})
+
+        def forge(connection: sqlite3.Connection) -> None:
+            """All that SQLite asks for; only the seal is wrong."""
+            connection.execute("INSERT INTO audit (seq, prev, mac, body) VALUES (6, x'00', x'00', ?)", (body,))
+            connection.execute("DELETE FROM audit WHERE seq <= 3")
+
+        await store.db.write(forge)
+
+        assert (await store.trail.verify()).problems[0] == "Rows 1 to 3 are missing from the trail."
+
+
+async def test_rows_put_back_before_the_beginning_are_found(path: Path, opens: Opens, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    async with opens() as store:
+        await store.operators.ship_roles()
+        await written(store, 2)
+    shutil.copy(path, copy)
+    async with opens() as store:
+        store.clock.advance(60)
+        await store.trail.cut(store.clock.now())
+    with behind_its_back(path) as connection:
+        connection.execute("ATTACH ? AS other", (str(copy),))
+        connection.execute(
+            "INSERT INTO audit (seq, prev, mac, body) SELECT seq, prev, mac, body FROM other.audit WHERE seq = 2"
+        )
+
+    async with opens() as store:
+        report = await store.trail.verify()
+
+    assert report.problems == ("Row 2 stands before the beginning of the trail: put there after it was cut.",)
+
+
+@pytest.mark.parametrize("checkpoint_after", [False, True])
+async def test_power_given_by_editing_the_file_after_a_cut_is_found(
+    path: Path, opens: Opens, checkpoint_after: bool
+) -> None:
+    async with opens() as store:
+        await aged(store)
+        if checkpoint_after:
+            await guard.leave(store.trail, head_file=None)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO role_commands SELECT tenant, 'viewer', 1, '/m365*' FROM roles LIMIT 1")
+
+    async with opens() as store:
+        with pytest.raises(TamperingFound, match="do not hold what the trail says"):
+            await guard.check(store.db, store.trail, store.operators, head_file=None)
+        assert not (await store.trail.verify()).sound
+
+
+async def test_a_trail_that_is_not_sound_is_not_cut(path: Path, opens: Opens) -> None:
+    async with opens() as store:
+        await written(store, 6)
+    change(path, "UPDATE audit SET body = replace(body, '\"number\":3', '\"number\":4')")
+
+    async with opens() as store:
+        store.clock.advance(60)
+        with pytest.raises(TamperingFound, match=r"nothing old is taken away from it\. Row 4 is not as it was sealed"):
+            await store.trail.cut(store.clock.now())
+        assert (await store.trail.head()).seq == 6
+
+
+async def test_heads_from_before_a_cut_and_at_its_edge_are_told_apart(store: Store) -> None:
+    first = await store.trail.head()
+    await written(store, 1)
+    edge = await store.trail.head()
+    store.clock.advance(60)
+    await store.trail.cut(store.clock.now())
+
+    too_old = await store.trail.verify(expected_head=first)
+    assert too_old.sound
+    assert "Row 1 was taken away when its time was over (row 3 of" in too_old.notes[1]
+    at_the_edge = await store.trail.verify(expected_head=edge)
+    assert at_the_edge.sound
+    assert len(at_the_edge.notes) == 1
+    assert not (await store.trail.verify(expected_head=Head(2, "0" * 64))).sound
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_is_done_in_whatever_order_a_trail_that_is_cut_stays_sound(store: Store, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - the same deeds for the same seed
+    people = [SlackUser("T1", f"U{number}") for number in range(4)]
+    cuts = 0
+    for step in range(60):
+        match chance.choice(("grant", "grant", "settings", "note", "checkpoint", "later", "cut")):
+            case "grant":
+                await store.grant(chance.choice(people), chance.choice(("helpdesk", "operator", "viewer")))
+            case "settings":
+                await store.settings.change(await store.settings.current(), by=SHELL, reason=f"{step}")
+            case "note":
+                await written(store, chance.randrange(4))
+            case "checkpoint":
+                await guard.leave(store.trail, head_file=None)
+            case "later":
+                store.clock.advance(chance.randrange(1, 3600))
+            case "cut":
+                cuts += await store.trail.cut(store.clock.now() - timedelta(seconds=chance.randrange(3600))) > 0
+        if step % 10 == 9:
+            assert (await store.trail.verify()).problems == ()
+            assert (await guard.check(store.db, store.trail, store.operators, head_file=None)).sound
+    assert cuts
+
+
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
@@ -478,18 +699,39 @@ async def test_the_trail_is_searched_by_who_on_whom_and_which_request_page_by_pa
         return [row.record.facts["number"] for row in rows]  # type: ignore[attr-defined]  # rows of the trail
 
     async def asked(**about: object) -> list[object]:
-        return numbers(list(await store.trail.query(**about)))  # type: ignore[arg-type]  # each case names its own
+        return numbers(list(await store.trail.query(AuditSelection(**about))))  # type: ignore[arg-type]  # each its own
 
-    first = await store.trail.query(operator="olive", limit=2)
+    first = await store.trail.query(AuditSelection(operator="olive"), limit=2)
     assert numbers(list(first)) == [5, 3]
-    assert await asked(operator="olive", limit=2, before_seq=first[-1].seq) == [1]
-    assert await asked(target="adele", operator="bo") == [2, 0]
+    later = await store.trail.query(AuditSelection(operator="olive"), limit=2, before_seq=first[-1].seq)
+    assert numbers(list(later)) == [1]
+    assert await asked(target="adele") == [2, 1, 0]
+    assert await asked(target="adele", operator="bo") == [4, 2, 1, 0]
     assert await asked(request="r4") == [4]
     assert await asked(operator="nobody") == []
     assert await asked(operator="olive", since=T0 + timedelta(minutes=4)) == [5, 3]
     assert await asked(operator="olive", until=T0 + timedelta(minutes=4)) == [1]
     assert first[0].at == T0 + timedelta(minutes=6)
     assert first[0].record == a_record(5, operator_id="olive", target_id="megan", request_id="r5")
+
+
+async def test_what_changed_since_yesterday_is_counted_once_each(store: Store) -> None:
+    def an_attempt(number: int, path: str, outcome: str) -> tuple[AuditRecord, AuditRecord]:
+        about = {"request_id": f"r{number}", "attempt_id": f"a{number}"}
+        return (
+            AuditRecord("attempt.started", facts={"path": path}, **about),  # type: ignore[arg-type]  # ids are text
+            AuditRecord("attempt.finished", facts={"outcome": outcome}, **about),  # type: ignore[arg-type]  # as above
+        )
+
+    await store.trail.append(*an_attempt(1, "users/adele", "succeeded"))
+    store.clock.advance(timedelta(days=1).total_seconds())
+    today = store.clock.now()
+    await store.trail.append(*an_attempt(2, "users/adele", "succeeded"), *an_attempt(3, "users/adele", "refused"))
+    await store.grant(OLIVE, "helpdesk")
+    await store.settings.change(await store.settings.current(), by=SHELL, reason="through an attempt")
+    await store.trail.append(*an_attempt(4, "latchkey/settings", "succeeded"), a_record())
+
+    assert await store.trail.changes_since(today) == 3
 
 
 async def test_an_export_is_json_lines_that_anybody_with_the_key_can_verify(store: Store) -> None:

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from bot.errors import BadInput, LatchkeyError, NotPossible
-from bot.model import Rights, ScopeOp, ScopeRule, SlackUser
+from bot.model import Author, Rights, ScopeOp, ScopeRule, SlackUser
 from storage.operators import SHIPPED_ROLES
-from storage.power import Author
 from tests.clock import T0
 from tests.storage.conftest import ANA, BO, OLIVE, SHELL, Opens, Store
 
@@ -317,6 +316,36 @@ async def test_an_account_belongs_to_one_slack_user(store: Store) -> None:
     assert bound.account_id == "a-1"
 
 
+async def test_who_was_suspended_does_not_come_back_by_themselves_as_somebody_new(store: Store) -> None:
+    await store.operators.bind(OLIVE, account_id="a-1", upn="olive@contoso.com", name="Olive", by=SHELL)
+    await store.operators.suspend(OLIVE, by=SHELL, reason="left")
+
+    with pytest.raises(BadInput, match="belongs to Olive, whose access to Latchkey is suspended"):
+        await store.operators.bind(CY, account_id="a-1", upn="olive@contoso.com", name="Olive", by=Author())
+
+    await store.operators.grant(CY, "viewer", by=SHELL, reason="back", upn="Olive@contoso.com", name="Olive")
+    back = await store.operators.bind(CY, account_id="a-1", upn="olive@contoso.com", name="Olive", by=Author())
+    assert back.account_id == "a-1"
+
+
+async def test_who_links_twice_at_once_is_linked_to_one_account(store: Store) -> None:
+    await store.operators.bind(OLIVE, account_id="a-1", upn="olive@contoso.com", name="Olive", by=Author())
+
+    (row,) = await store.trail.query(limit=1)
+    assert (row.record.operator_id, row.record.facts.get("from")) == ((await by(store, OLIVE)).operator_id, None)
+    with pytest.raises(BadInput, match=r"Another account, olive@contoso.com, is linked already"):
+        await store.operators.bind(OLIVE, account_id="a-2", upn="other@contoso.com", name="Olive", by=Author())
+
+
+async def test_nobody_is_restored_to_an_account_that_is_somebody_elses_by_now(store: Store) -> None:
+    await store.operators.bind(OLIVE, account_id="a-1", upn=None, name="Olive", by=SHELL)
+    await store.operators.suspend(OLIVE, by=SHELL, reason="left")
+    await store.operators.bind(CY, account_id="a-1", upn=None, name="Cy", by=SHELL)
+
+    with pytest.raises(BadInput, match="already belongs to Cy"):
+        await store.operators.suspend(OLIVE, by=SHELL, reason="back", suspended=False)
+
+
 async def test_the_last_tenant_admin_can_be_neither_revoked_nor_suspended(store: Store) -> None:
     await store.grant(ANA, "tenant-admin")
     await store.grant(BO, "tenant-admin")
@@ -330,6 +359,20 @@ async def test_the_last_tenant_admin_can_be_neither_revoked_nor_suspended(store:
 
     assert roles(store.operators.rights(ANA, "/m365-mode")) == ["tenant-admin"]
     await store.operators.revoke(BO, "tenant-admin", by=SHELL, reason="was not counted anyway")
+
+
+async def test_a_tenant_admin_whose_time_ends_is_no_reason_to_let_the_lasting_one_go(store: Store) -> None:
+    await store.grant(ANA, "tenant-admin")
+    await store.operators.grant(
+        BO, "tenant-admin", by=SHELL, reason="a week", expires_at=store.clock.now() + timedelta(days=7)
+    )
+
+    with pytest.raises(NotPossible, match="last tenant admin without an end"):
+        await store.operators.revoke(ANA, "tenant-admin", by=await by(store, BO), reason="mine now")
+    with pytest.raises(NotPossible, match="last tenant admin without an end"):
+        await store.operators.suspend(ANA, by=SHELL, reason="on leave")
+
+    assert roles(store.operators.rights(ANA, "/m365-mode")) == ["tenant-admin"]
 
 
 async def test_two_who_revoke_each_other_leave_one(store: Store) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from bot.errors import Conflict
 from bot.model import (
+    Approval,
+    ApprovalState,
     AuditRecord,
     Call,
     Change,
@@ -29,7 +31,7 @@ from bot.model import (
     TargetKind,
     Undo,
 )
-from bot.ports import Attempt, Message
+from bot.ports import Attempt, AuditSelection, Message
 from tests.clock import T0
 from tests.storage.conftest import BO, OLIVE, SHELL, Store
 
@@ -82,6 +84,23 @@ async def test_no_field_of_a_request_is_lost(store: Store) -> None:
         form="V1",
         plan=PLAN,
         digest="d" * 64,
+        approval=Approval(
+            "a1",
+            "d" * 64,
+            "C2",
+            T0,
+            T0 + timedelta(hours=8),
+            "Somebody else has to agree.",
+            state=ApprovalState.APPROVED,
+            decided_by="o-2",
+            decided_at=T0 + timedelta(hours=1),
+            reason="fine",
+            reminders=2,
+            break_glass=True,
+            reviewed_by="o-3",
+            reviewed_at=T0 + timedelta(hours=2),
+            review="seen",
+        ),
         session_generation=3,
         mode=Mode.ADVANCED,
         identity_id="svc",
@@ -141,7 +160,7 @@ async def test_adding_marks_the_delivery_done_and_keeps_what_is_to_be_said_and_a
     assert await store.inbox.open() == []
     (said,) = await store.outbox.pending(T0)
     assert (said.message.key, said.reply_url) == ("card:r1", "https://hooks.slack.test/1")
-    assert [row.record.kind for row in await store.trail.query(request="r1")] == ["request.received"]
+    assert [row.record.kind for row in await store.trail.query(AuditSelection(request="r1"))] == ["request.received"]
 
 
 async def test_one_delivery_becomes_one_request(store: Store) -> None:

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from bot.errors import Conflict
-from bot.model import AuditRecord, Identity, IdentityKind, Mode, Session, SessionState, TenantSettings
-from storage.power import Author
+from bot.model import AuditRecord, Author, Identity, IdentityKind, Mode, Session, SessionState, TenantSettings
+from bot.ports import AuditSelection
 from tests.clock import T0
 from tests.storage.conftest import SHELL, Opens, Store
 
@@ -71,14 +71,14 @@ async def test_the_last_session_is_remembered_across_restarts(opens: Opens) -> N
         why="nothing is wrong",
     )
     async with opens() as store:
-        assert await store.sessions.last() is None
+        assert await store.sessions.last() == []
         await store.sessions.save(session, AuditRecord("session.opened", session_generation=4))
 
     async with opens() as store:
-        assert await store.sessions.last() == session
+        assert await store.sessions.last() == [session]
         ended = replace(session, generation=5, state=SessionState.OFF, identity=None, idle_until=None)
         await store.sessions.save(ended)
-        assert await store.sessions.last() == ended
+        assert await store.sessions.last() == [ended]
         assert [row.record.kind for row in await store.trail.query()] == ["session.opened"]
 
 
@@ -88,7 +88,19 @@ async def test_generations_only_grow(store: Store) -> None:
     with pytest.raises(Conflict):
         await store.sessions.save(Session(4, Mode.ADVANCED, SessionState.ON), AuditRecord("session.opened"))
 
-    assert await store.trail.query(request="session.opened") == []
-    last = await store.sessions.last()
-    assert last is not None
+    assert await store.trail.query(AuditSelection(request="session.opened")) == []
+    (last,) = await store.sessions.last()
     assert last.state is SessionState.OFF
+
+
+async def test_each_operators_own_session_counts_with_the_tenants_and_none_takes_anothers_number(store: Store) -> None:
+    shared = Session(5, Mode.ADVANCED, SessionState.OFF)
+    olives = Session(6, Mode.DEFAULT, SessionState.ON, owner="olive")
+    await store.sessions.save(shared)
+    await store.sessions.save(olives)
+    await store.sessions.save(replace(shared, why="still off"))
+
+    with pytest.raises(Conflict):
+        await store.sessions.save(Session(6, Mode.DEFAULT, SessionState.ON, owner="ana"))
+
+    assert await store.sessions.last() == [replace(shared, why="still off"), olives]

@@ -124,6 +124,18 @@ async def test_the_vault_s_firewall_is_named(opened: Opened) -> None:
     assert "firewall" in str(found)
 
 
+async def test_a_secret_is_removed_once_and_recovered_as_it_was(opened: Opened) -> None:
+    await opened.vault.store("password", Secret("v1"), tags={"state": "current"})
+    await opened.vault.remove("password")
+    await opened.vault.remove("password")
+    assert await opened.vault.versions("password") == []
+    assert (await problem(opened.vault.store("password", Secret("v2"), tags={}))).reason == "deleted"
+
+    await opened.vault.recover("password")
+    assert [version.tags for version in await opened.vault.versions("password")] == [{"state": "current"}]
+    await opened.vault.store("password", Secret("v2"), tags={})
+
+
 async def test_the_name_of_a_deleted_secret_is_taken(opened: Opened) -> None:
     await opened.vault.store("password", Secret("v1"), tags={})
     for secret in opened.contoso.servers.vault._all():
