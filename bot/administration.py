@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 from bot.directory import find_group, find_people, means_exactly, quoted
 from bot.errors import BadInput
-from bot.model import Grant, IdentityKind, Mode, Operator, SlackUser, TenantSettings
-from bot.ports import Reader
-
-Author = TypeVar("Author", contravariant=True)
-"""Who changes a table that gives power, in the store's own terms."""
+from bot.model import TENANT_ADMIN, Author, Grant, IdentityKind, Mode, Operator, Rights, SlackUser, TenantSettings
+from bot.ports import Clock, Reader
+from bot.standing import AT_ONCE, Standing
 
 
-class Granting(Protocol[Author]):
+class Granting(Protocol):
     """The part of the operators' store that a shell uses. Every change is audited in its own transaction."""
 
     async def bind(
@@ -29,8 +27,15 @@ class Granting(Protocol[Author]):
 
     async def revoke(self, slack: SlackUser, role: str, *, reason: str, by: Author) -> int: ...
 
+    def rights(self, slack: SlackUser, command: str) -> Rights: ...
 
-class Deciding(Protocol[Author]):
+    async def admin_holders(self) -> Sequence[object]:
+        """Who is tenant admin now."""
+
+    async def suspend(self, slack: SlackUser, *, suspended: bool, reason: str, by: Author) -> Operator: ...
+
+
+class Deciding(Protocol):
     """The part of the settings' store that a shell uses."""
 
     async def current(self) -> TenantSettings: ...
@@ -39,14 +44,15 @@ class Deciding(Protocol[Author]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Administration(Generic[Author]):
+class Administration:
     """Each method returns the sentence to print. Raises `BadInput` or `NotPossible`; then nothing was changed.
 
     `directory` and `own_team` are asked only when needed, so that what needs neither Microsoft nor Slack works without.
     """
 
-    operators: Granting[Author]
-    settings: Deciding[Author]
+    clock: Clock
+    operators: Granting
+    settings: Deciding
     author: Author
     directory: Callable[[], Awaitable[Reader]]
     own_team: Callable[[], Awaitable[str]]
@@ -83,7 +89,23 @@ class Administration(Generic[Author]):
         """Take *role* away, whatever scopes it was granted for."""
         slack = await self._slack_user(user, team)
         await self.operators.revoke(slack, role, reason=reason, by=self.author)
-        return f"{slack.user} is no longer {role}. This counts from the very next decision on."
+        sentence = f"{slack.user} is no longer {role}. This counts from the very next decision on."
+        if role == TENANT_ADMIN and len(await self.operators.admin_holders()) == 1:
+            return f"{sentence} Only one tenant admin remains, whose requests nobody could approve: name another one."
+        return sentence
+
+    async def restore(self, user: str, *, team: str | None, reason: str) -> str:
+        """Let an operator who was suspended go on, with the grants that have not ended meanwhile."""
+        slack = await self._slack_user(user, team)
+        operator = self.operators.rights(slack, "").operator
+        if operator is None or not operator.suspended:
+            raise BadInput(f"{user} is not suspended, so there is nothing to restore.")
+        if not reason.strip():
+            raise BadInput("Restoring somebody needs its reason: add `--reason`.")
+        # Whoever is still gone would be suspended again at the next look.
+        await Standing(clock=self.clock, directory=await self.directory(), slack=None).check(operator, fresh=AT_ONCE)
+        await self.operators.suspend(slack, suspended=False, reason=reason, by=self.author)
+        return f"{operator.name or user} ({slack.user} of {slack.team}) has back what was granted and has not ended."
 
     async def adopt_service_account(self, upn: str, *, reason: str, emergency: bool) -> str:
         """Let the bot act with an existing user whose password is in Key Vault."""
@@ -104,6 +126,15 @@ class Administration(Generic[Author]):
         return await self._adopt(
             IdentityKind.APPLICATION, found[0]["id"], found[0]["displayName"], reason=reason, emergency=emergency
         )
+
+    async def adopt_own_accounts(self, *, reason: str, emergency: bool) -> str:
+        """Let every operator sign in with an administrator account of their own (Default mode)."""
+        before = await self.settings.current()
+        if before.mode is not Mode.NONE and not (emergency and reason):
+            raise BadInput("Latchkey is set up already. Another mode takes --emergency and --reason.")
+        after = replace(before, mode=Mode.DEFAULT)
+        await self.settings.change(after, reason=reason or "first set-up from a shell", by=self.author)
+        return "From now on everybody signs in with their own administrator account (Default mode)."
 
     async def protect(self, how: str, group: str, *, reason: str, emergency: bool) -> str:
         """Name the group whose members are never touched (*how*: `never-touch`) or need asking first (`ask-first`)."""

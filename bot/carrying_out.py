@@ -10,9 +10,19 @@ from enum import Enum
 from typing import Any, Final, NoReturn
 
 from bot import story
-from bot.errors import BadInput, GraphAnswer, GraphProblem, GraphRefused, LatchkeyError, OutcomeUnknown, StorageProblem
+from bot.errors import (
+    BadInput,
+    GraphAnswer,
+    GraphProblem,
+    GraphRefused,
+    GraphUnavailable,
+    LatchkeyError,
+    OutcomeUnknown,
+    SignInNeeded,
+    StorageProblem,
+)
 from bot.journey import Journey
-from bot.model import Call, Plan, ReadBack, Repeat, RequestState, Secret, StepStatus, Target
+from bot.model import Call, Generated, Plan, ReadBack, Repeat, RequestState, Secret, Step, StepStatus, Target
 from bot.passwords import speakable_password
 from bot.ports import Attempt
 from bot.road import Point
@@ -36,6 +46,7 @@ _NOTHING_CHANGED: Final = frozenset({"refused", "unavailable"})
 """Outcomes of an attempt after which the call may be sent again."""
 
 _NO_ANSWER: Final = "This was sent to Microsoft, but no clear answer came back"
+_NOT_SOONER: Final = "Wait ten minutes before you go on: until then it may still show."
 _ON_ITS_WAY: Final = "The bot was interrupted while this was on its way to Microsoft"
 _NOT_WRITTEN: Final = "Latchkey could not write down what came of this."
 _PARTLY: Final = "Not all of this was done. Look at the account before you try again."
@@ -81,25 +92,50 @@ class CarryingOut:
         await self._see_the_effect(acting)
 
     async def resume(self) -> NoReturn:
-        """Go on after a restart: finished calls are never repeated, an unfinished one is read back first."""
+        """Go on after a restart, or because a person wants it: finished calls are never repeated, an unfinished one is
+        read back first."""
         plan, target = self._planned()
+        await self._attempts_so_far()
+        if self._journey.request.answer.get(story.ASKED_FOR):
+            answer = {key: value for key, value in self._journey.request.answer.items() if key != story.ASKED_FOR}
+            self._journey.request = replace(self._journey.request, answer=answer)
+        else:
+            self._resumed = True
+            self._journey.show("interrupted", "The bot was interrupted: looking at what was done", StepStatus.DONE)
+        acting = await self._journey.reach()
+        await self._make_sure_somebody_is_signed_in(acting)
         attempts = await self._attempts_so_far()
-        self._resumed = True
-        self._journey.show("interrupted", "The bot was interrupted: looking at what was done", StepStatus.DONE)
-        acting = await self._journey.open_session()
         for index, call in enumerate(plan.calls):
             last = attempts.get(index)
             if last is None or last.finished in _NOTHING_CHANGED:
                 await self._attempt(acting, target, index, call)
-            elif last.finished is None:
+            elif last.finished is None or (self._stepwise and last.finished == "unknown"):
                 await self._take_up(last, call, acting, target, _ON_ITS_WAY)
         await self._see_the_effect(acting)
+
+    async def _make_sure_somebody_is_signed_in(self, acting: Acting) -> None:
+        """Where what is left takes an administrator: say how far it is, and wait for one."""
+        if not self._journey.needs_sign_in(self._left()):
+            return
+        if (last := self._open) is not None:
+            seen = await self._look(acting, of=self._planned()[0].calls[last.call_index].seen)
+            if seen is not _Seen.NOT_READ:
+                outcome = "succeeded" if seen is _Seen.THERE else self._when_not_there()
+                self._note_end(last, outcome, found_by="reading back")
+        if self._journey.needs_sign_in(self._left()):
+            why = "The administrator who had signed in for this has to sign in again."
+            await self._stop_between_steps(self._done, why, how="waits", sign_in="set_up")
+
+    def _left(self) -> list[Call]:
+        """The calls that are not known to have succeeded."""
+        done = {index for index, attempt in (self._attempts or {}).items() if attempt.finished == "succeeded"}
+        return [call for index, call in enumerate(self._planned()[0].calls) if index not in done]
 
     async def look_again(self) -> NoReturn:
         """The second look at an outcome that was not confirmed: only a contradiction now is a failure."""
         plan, target = self._planned()
         await self._attempts_so_far()
-        acting = await self._journey.open_session()
+        acting = await self._journey.reach()
         match await self._look(acting, ONE_OLD_REPLICA):
             case _Seen.NOT_READ:
                 await self._not_confirmed("Microsoft could not be asked whether this was done.")
@@ -125,17 +161,34 @@ class CarryingOut:
             await self._journey.fail(error)
         # What our database says of itself ("nothing was changed") is not what Microsoft would say.
         why = _NOT_WRITTEN if isinstance(error, StorageProblem) else str(error)
-        attempts = (await self._attempts_so_far()).values()
+        await self._attempts_so_far()
+        done = self._done
+        if self._stepwise:
+            how = "waits" if isinstance(error, SignInNeeded) else "failed"
+            more = {"sign_in": "set_up"} if self._journey.needs_sign_in(self._left()) else {}
+            await self._stop_between_steps(done, why, how=how, **more)
         if self._open is not None:
             await self._not_confirmed(
                 f"{why} So it is not known yet whether this was done." if request.plan.read_back else why
             )
-        done = sum(attempt.finished == "succeeded" for attempt in attempts)
         if done == len(request.plan.calls):
             await self._not_confirmed(f"Microsoft accepted this, but it was not seen in the tenant yet. {why}")
         if self._has_parts and (done or self._repeated):
             await self._journey.rest(RequestState.FAILED, f"{_PARTLY} {why}", answer=self._answer(again=True))
         await self._journey.fail(error)
+
+    async def _stop_between_steps(self, done: int, why: str, *, how: str = "failed", **more: Any) -> NoReturn:
+        """What was done stays, and is said; the rest waits for somebody to go on."""
+        calls = self._planned()[0].calls
+        if done == len(calls):
+            sentence = f"Every step was done, but that could not be seen: {why}"
+            await self._journey.rest(RequestState.FAILED, sentence, answer=self._answer(go_on=True, **more))
+        what = f"The next one, “{calls[done].says}”, {how}: {why}"
+        if self._open is not None:
+            self._note_end(self._open, "unknown")  # whoever goes on reads first
+            what = f"Whether the next one, “{calls[done].says}”, was done is not known: {why}"
+        sentence = f"{done} of {len(calls)} steps are done. {what}"
+        await self._journey.rest(RequestState.FAILED, sentence, answer=self._answer(go_on=True, **more))
 
     # --- one attempt -------------------------------------------------------------------------------------------------
 
@@ -145,9 +198,9 @@ class CarryingOut:
         When no usable answer came, the tenant is read before anything else happens.
         """
         attempt = Attempt(str(uuid.uuid4()), self._journey.request.id, index, self._means.clock.now())
-        made = speakable_password((target.name, target.detail)) if call.generates else None
+        made = speakable_password((target.name, target.detail)) if call.generates is Generated.PASSWORD else None
         self._journey.act_under(acting)
-        self._journey.show(f"call:{index}", self._journey.action.working.format(target=target.name))
+        self._show_step(index, call, target)
         started = self._journey.record("attempt.started", self._circumstances(attempt, call), attempt.id)
         await self._journey.save(started, state=RequestState.RUNNING, due_at=None)
         self._attempts = {**(self._attempts or {}), index: attempt}
@@ -166,19 +219,33 @@ class CarryingOut:
             made = made or sent.revealed
             self._microsoft_id = sent.request_id
             self._note_end(attempt, "succeeded")
+            if sent.says:
+                self._journey.add(sent.says)
         self._secret = made or self._secret
         self._means.passed(Point.SENT)
         if self._open is not None:
             await self._take_up(attempt, call, acting, target, _NO_ANSWER)
 
+    def _show_step(self, index: int, call: Call, target: Target) -> None:
+        """Begin the step of this call; the steps of those to come are shown, too, so that people see how far it is."""
+        self._journey.show(f"call:{index}", call.says or self._journey.action.working.format(target=target.name))
+        known = {step.key for step in self._journey.request.steps}
+        for later, waiting in enumerate(self._planned()[0].calls):
+            if waiting.says and later > index and f"call:{later}" not in known:
+                step = Step(f"call:{later}", waiting.says, StepStatus.PENDING)
+                self._journey.request = self._journey.request.with_step(step)
+
     async def _take_up(self, last: Attempt, call: Call, acting: Acting, target: Target, why: str) -> None:
         """An attempt whose end nobody saw: read first; send again, once, only what is safe to send twice."""
-        seen = await self._look(acting)
+        seen = await self._look(acting, of=call.seen)
         self._means.passed(Point.READ_BACK)
         if seen is _Seen.THERE:
             self._note_end(last, "succeeded", found_by="reading back")
             return
-        if seen is _Seen.NOT_READ or call.repeat is Repeat.ONE_SHOT or last.call_index in self._repeated:
+        if self._stepwise and seen is _Seen.NOT_READ:
+            raise GraphUnavailable("What came of this step could not be read. Try it again.")
+        once = call.repeat is Repeat.ONE_SHOT and not self._would_show(last)
+        if seen is _Seen.NOT_READ or once or last.call_index in self._repeated:
             await self._not_confirmed(f"{why}, and it does not show yet." if seen is _Seen.NOT_THERE else f"{why}.")
         self._repeated.add(last.call_index)
         self._note_end(last, self._when_not_there(), found_by="reading back")
@@ -186,7 +253,7 @@ class CarryingOut:
             await self._attempt(acting, target, last.call_index, call)
         except GraphRefused:
             # Refused perhaps because it was done the first time, which no replica had heard of.
-            if await self._look(acting, timedelta()) is not _Seen.THERE:
+            if await self._look(acting, timedelta(), of=call.seen) is not _Seen.THERE:
                 raise
 
     # --- the outcome -------------------------------------------------------------------------------------------------
@@ -198,10 +265,28 @@ class CarryingOut:
             await self._not_confirmed("Microsoft accepted this, but does not show it yet.")
         if seen is _Seen.NOT_READ:
             await self._not_confirmed("Microsoft accepted this, but could not be asked how it is now.")
+        if afterwards := await self._afterwards(acting):
+            self._journey.request = replace(self._journey.request, answer=self._answer(afterwards=afterwards))
         await self._finish(RequestState.DONE, self._journey.done_words)
+
+    async def _afterwards(self, acting: Acting) -> list[str]:
+        """What the card ends with. That it cannot be told changes nothing about what was done."""
+        closer = self._journey.action.afterwards
+        try:
+            return list(await closer(acting.graph, self._planned()[0])) if closer else []
+        except LatchkeyError as error:
+            log.info("nothing to add", extra={"request": self._journey.request.id, "why": type(error).__name__})
+            return []
+
+    def _would_show(self, attempt: Attempt) -> bool:
+        """Whether a step that was sent so long ago, and does not show, was not done."""
+        return self._stepwise and self._means.clock.now() - attempt.started_at >= SECOND_LOOK
 
     async def _not_confirmed(self, sentence: str) -> NoReturn:
         """Leave it open until the second look, if there is anything to look at."""
+        if self._stepwise and self._open is not None:
+            once = self._planned()[0].calls[self._open.call_index].repeat is Repeat.ONE_SHOT
+            await self._stop_between_steps(self._done, f"{sentence} {_NOT_SOONER}" if once else sentence)
         if self._planned()[0].read_back is not None:
             again_at = self._means.session.clock_time(self._means.clock.now() + SECOND_LOOK)
             await self._finish(RequestState.UNKNOWN, f"{sentence} I look again at {again_at}.")
@@ -212,6 +297,8 @@ class CarryingOut:
         await self._journey.rest(RequestState.FAILED, sentence, answer=self._answer(again=True))
 
     async def _contradicted(self) -> NoReturn:
+        if self._stepwise:
+            await self._stop_between_steps(self._done, "It still does not show.")
         sentence = "Microsoft had accepted this, but still shows no change, so it did not happen."
         if self._open is not None:
             self._note_end(self._open, self._when_not_there(), found_by="a second look")
@@ -272,14 +359,16 @@ class CarryingOut:
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
-    async def _look(self, acting: Acting, patience: timedelta = REPLICAS_LAG) -> _Seen:
-        """What the tenant shows; a stale answer is asked for again until *patience* ends."""
-        read_back = self._planned()[0].read_back
-        if self._shows:
+    async def _look(self, acting: Acting, patience: timedelta = REPLICAS_LAG, *, of: ReadBack | None = None) -> _Seen:
+        """What the tenant shows of the plan, or *of* one call; while a stale answer may come, it is asked for again."""
+        read_back = of or self._planned()[0].read_back
+        if self._shows and of is None:
             return _Seen.THERE
         if read_back is None:
             return _Seen.THERE if self._open is None else _Seen.NOT_READ
-        self._journey.show("read-back", "Reading it back")
+        if of is None:
+            self._journey.show("read-back", "Reading it back")
+        patience = patience if read_back.lags else timedelta()
         deadline, wait = self._means.clock.now() + patience, timedelta(seconds=1)
         while (seen := await self._read(acting, read_back)) is not _Seen.THERE:
             if self._means.clock.now() >= deadline:
@@ -287,7 +376,8 @@ class CarryingOut:
             await self._journey.save()
             await self._means.clock.sleep_until(self._means.clock.now() + wait)
             wait = min(2 * wait, timedelta(seconds=15))
-        self._shows = seen is _Seen.THERE
+        if of is None:
+            self._shows = seen is _Seen.THERE
         return seen
 
     async def _read(self, acting: Acting, read_back: ReadBack) -> _Seen:
@@ -310,9 +400,20 @@ class CarryingOut:
         return next((attempt for attempt in attempts if attempt.finished in {None, "unknown"}), None)
 
     @property
+    def _done(self) -> int:
+        """How many of the calls were done for certain."""
+        return sum(attempt.finished == "succeeded" for attempt in (self._attempts or {}).values())
+
+    @property
     def _has_parts(self) -> bool:
         """Reading back is about the whole of a plan: where it shows nothing, some of several calls may be done."""
-        return len(self._planned()[0].calls) > 1
+        return len(self._planned()[0].calls) > 1 and not self._stepwise
+
+    @property
+    def _stepwise(self) -> bool:
+        """Whether the effect of each call shows by itself: such a plan stops and goes on at any step."""
+        calls = self._planned()[0].calls
+        return len(calls) > 1 and all(call.seen for call in calls)
 
     def _when_not_there(self) -> str:
         """The outcome of an attempt without an answer, when the effect is not there."""
@@ -367,4 +468,5 @@ class CarryingOut:
 
 
 def _makes_a_secret(plan: Plan) -> bool:
-    return any(call.generates or call.reveals for call in plan.calls)
+    """Whether there is something to show to the requester."""
+    return any(call.generates is Generated.PASSWORD or call.reveals for call in plan.calls)

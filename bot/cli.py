@@ -14,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bot.errors import ConfigurationError, LatchkeyError
 
@@ -77,11 +77,17 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument("--team")
     revoke.add_argument("--reason", default="", help="why; audited")
 
-    adopt = add("adopt", _adopt, "let the bot act with an account or application that exists (Advanced mode)")
+    restore = add("restore", _restore, "give back what somebody lost who was suspended, as far as it has not ended")
+    restore.add_argument("user", help="the Slack user id, such as U0123ABCD")
+    restore.add_argument("--team", help="the Slack team id the person belongs to, if not this bot's own")
+    restore.add_argument("--reason", required=True, help="why; audited")
+
+    adopt = add("adopt", _adopt, "choose whose account acts: the bot's (Advanced mode), or each operator's own")
     kinds = adopt.add_subparsers(required=True, dest="kind", metavar="kind")
     account = kinds.add_parser("service-account", help="a user whose password is in Key Vault")
     account.add_argument("upn", help="its user name, such as svc-latchkey@contoso.onmicrosoft.com")
     kinds.add_parser("application", help="the application LATCHKEY_WORKER_CLIENT_ID, with its certificate in Key Vault")
+    kinds.add_parser("own-accounts", help="everybody signs in with an account of their own (Default mode)")
     for kind in kinds.choices.values():
         _add_emergency(kind)
 
@@ -123,11 +129,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _actions(arguments: argparse.Namespace) -> int:
-    from bot.actions import catalogue
+    from bot.actions import delegated
     from bot.directory import PERMISSIONS
     from bot.directory_roles import names_of
 
-    for action in catalogue().values():
+    for action in delegated().values():
         print(f"{action.command}\n    {action.title}")
         print(f"    Graph permissions: {', '.join(action.permissions)}")
         if action.roles:
@@ -170,8 +176,16 @@ def _revoke(arguments: argparse.Namespace) -> int:
     )
 
 
+def _restore(arguments: argparse.Namespace) -> int:
+    return _administer(
+        lambda administration: administration.restore(arguments.user, team=arguments.team, reason=arguments.reason)
+    )
+
+
 def _adopt(arguments: argparse.Namespace) -> int:
     how = {"reason": arguments.reason, "emergency": arguments.emergency}
+    if arguments.kind == "own-accounts":
+        return _administer(lambda administration: administration.adopt_own_accounts(**how))
     if arguments.kind == "application":
         return _administer(lambda administration: administration.adopt_application(**how))
     return _administer(lambda administration: administration.adopt_service_account(arguments.upn, **how))
@@ -185,7 +199,7 @@ def _protect(arguments: argparse.Namespace) -> int:
     )
 
 
-def _administer(work: Callable[[Administration[Any]], Awaitable[str]]) -> int:
+def _administer(work: Callable[[Administration], Awaitable[str]]) -> int:
     from bot.config import read_config
     from bot.wiring import administration
 

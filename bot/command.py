@@ -12,6 +12,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import Final, NoReturn
 
+from bot.actions import catalogue
 from bot.actions._action import FALSE, TRUE, Action, Field, Input, Label
 from bot.errors import BadInput
 
@@ -29,9 +30,10 @@ class Parsed:
     """What was typed, taken apart but not yet believed.
 
     `action` is a catalogue name, or one of `help`, `can`, `undo`, `session-status`, `session-on`, `session-off`,
-    `session-extend`, `audit`. `options` are the action's inputs by name, as text that its declaration accepts (and
-    `since` for `audit`). `rest` is what the verb itself takes: the action asked about for `can`, the request for
-    `undo`, the words after `help`. `target` is empty if none was typed.
+    `session-extend`, `audit`, `audit-who`, `roles-list`, `roles-who`, `mode`. `options` are the action's inputs by
+    name, as text that its declaration accepts (and what is asked for of `audit` and `audit-who`). `rest` is what the
+    verb itself takes: the action asked about for `can`, the request for `undo`, the words after `help`. `target` is
+    empty if none was typed.
     """
 
     action: str
@@ -48,24 +50,36 @@ def parse(command: str, text: str, known: Mapping[str, Action]) -> Parsed:
     """What *text* after the slash command *command* asks for. Raises `BadInput`, whose sentence says what to type."""
     if len(text) > LONGEST_COMMAND:
         raise BadInput(f"That is too long: at most {LONGEST_COMMAND} characters. Put details into the ticket instead.")
-    words = _split(_plain(text))
+    words = _split(_plain(text, ids=command in _KNOWS_PEOPLE_BY_ID))
     match command:
         case "/m365":
             return _parse_action(words, known)
         case "/m365-session":
             return _parse_session(words)
         case "/m365-audit":
-            return _parse_audit(words)
+            return _parse_audit(words, known)
+        case "/m365-roles":
+            return _parse_roles(words)
+        case "/m365-mode":
+            return _parse_mode(words)
     raise BadInput(f"`{_quoted(command)}` is not a command of Latchkey. Type `/m365 help` to see what there is.")
 
 
-# --- The three commands ---------------------------------------------------------------------------------------------
+_KNOWS_PEOPLE_BY_ID: Final = frozenset({"/m365-audit", "/m365-roles"})
+"""Where a mention is about whoever is mentioned, and not about an account of a similar name."""
+
+
+# --- The commands ---------------------------------------------------------------------------------------------------
 
 
 def _parse_action(words: list[_Word], known: Mapping[str, Action]) -> Parsed:
     verb = _dashed(words[0].text) if words else "help"
     if verb in {"help", "h", "?"}:
         return Parsed("help", rest=tuple(word.text for word in words[1:]))
+    if verb == "link":
+        if _without_options("link", words[1:]):
+            raise BadInput("Type just `/m365 link`: which account it is shows when you sign in.")
+        return Parsed("link")
     if verb == "undo":
         plain = _without_options("undo", words[1:])
         if len(plain) > 1:
@@ -124,31 +138,164 @@ def _parse_session(words: list[_Word]) -> Parsed:
     return Parsed(_SESSION_VERBS[verb], reason=_note("reason", taken.options))
 
 
-def _parse_audit(words: list[_Word]) -> Parsed:
-    taken = _Taken("/m365-audit", (_SINCE,))
+def _parse_audit(words: list[_Word], known: Mapping[str, Action]) -> Parsed:
+    taken = _Taken("/m365-audit", _AUDIT)
     taken.read(words)
-    if "since" in taken.options:
-        read_since(taken.options["since"])
+    options = {name: value for name, value in taken.options.items() if value not in FALSE}
+    if form := options.get("export"):
+        options["export"] = _file_form(form)
+    if taken.words and taken.words[0].casefold() == "who" and not taken.first_quoted:
+        return _parse_who(taken.words[1:], options, known)
+    if action := options.get("action"):
+        options["action"] = _only_action(action.split(), known, "--action").name
+    spans = {name: read_span(options[name], name) for name in ("since", "until") if name in options}
+    if len(spans) == 2 and spans["since"] <= spans["until"]:
+        raise BadInput(
+            "`--since` has to lie further back than `--until`: `--since 7d --until 2d` is what was between seven days "
+            "ago and two days ago.",
+            field="until",
+        )
     target = " ".join(taken.words)
+    if target.casefold() in {"help", "?"}:
+        raise BadInput(_AUDIT_HELP)
     if len(target) > LONGEST_TARGET:
         raise BadInput(f"`/m365-audit` takes one operator, target or request, such as `/m365-audit {PERSON}`.")
-    return Parsed("audit", target=target, options=taken.options)
+    return Parsed("audit", target=target, options=options)
+
+
+def _parse_who(words: list[str], options: dict[str, str], known: Mapping[str, Action]) -> Parsed:
+    """Who may do what today, or one thing."""
+    if others := sorted(options.keys() - {"export"}):
+        raise BadInput(
+            f"`/m365-audit who` tells of today and takes no `--{others[0].replace('_', '-')}`, only a command, such as "
+            "`/m365-audit who reset-password`."
+        )
+    if words and words[0].casefold() == "/m365":
+        words = words[1:]
+    if words and words[0].startswith("/"):
+        options["command"] = " ".join(words).casefold()
+    elif words:
+        options["command"] = _only_action(words, known, "who").command
+    return Parsed("audit-who", options=options)
+
+
+def _only_action(words: list[str], known: Mapping[str, Action], after: str) -> Action:
+    action, used = _find_action([_Word(word) for word in words], known)
+    if used < len(words):
+        raise BadInput(f"One command at a time, such as `/m365-audit {after} {action.name}`.")
+    return action
+
+
+def _file_form(text: str) -> str:
+    form = {"csv": "csv", "jsonl": "jsonl", "json": "jsonl"}.get(text.casefold())
+    if form is None:
+        raise BadInput(f"`--export {_quoted(text)}` is no form of file. It is `csv` or `jsonl`.", field="export")
+    return form
+
+
+def _parse_roles(words: list[_Word]) -> Parsed:
+    """What is Latchkey's own and held as `/m365-roles ...`, and the two lists."""
+    verb = _dashed(words[0].text) if words else "list"
+    match verb:
+        case "list" | "help" | "h" | "?":
+            if _without_options("/m365-roles list", words[1:]):
+                raise BadInput("`/m365-roles list` shows all roles. `/m365-roles who` shows who holds them.")
+            return Parsed("roles-list")
+        case "who":
+            taken = _Taken("/m365-roles who", (_EXPORT,))
+            taken.read(words[1:])
+            if form := taken.options.get("export"):
+                taken.options["export"] = _file_form(form)
+            return Parsed("roles-who", target=" ".join(taken.words)[:LONGEST_TARGET], options=taken.options)
+    return _parse_own("/m365-roles", verb, words[1:], ("list", "who"))
+
+
+_MODE_VERBS: Final = ("advanced", "default")
+
+
+def _parse_mode(words: list[_Word]) -> Parsed:
+    """Which mode it is, which it shall be, and what else is held as `/m365-mode ...`."""
+    verb, rest = ("", words) if not words or words[0].option else (_dashed(words[0].text), words[1:])
+    if verb == "set" and rest and _dashed(rest[0].text) == "up":
+        verb, rest = "set-up", rest[1:]
+    if verb in {"status", "help", "h", "?"} or not words:
+        if _without_options("/m365-mode", rest):
+            raise BadInput("`/m365-mode` alone says which mode it is.")
+        return Parsed("mode")
+    if verb and verb not in _MODE_VERBS:
+        return _parse_own("/m365-mode", verb, rest, _MODE_VERBS)
+    switch = catalogue()["switch-mode"]
+    taken = _Taken("/m365-mode", (_REASON, _TICKET, _PREVIEW, *switch.asks))
+    taken.read(rest)
+    if taken.words:
+        left = _quoted(" ".join(taken.words))
+        raise BadInput(f'It is not clear what “{left}” is for. If it is the reason, type `--reason "{left}"`.')
+    options = {each.name: taken.options[each.name] for each in switch.asks if each.name in taken.options}
+    if verb:
+        options["to"] = verb
+    switch.check(options)
+    return Parsed(
+        "switch-mode",
+        options=options,
+        reason=_note("reason", taken.options),
+        ticket=_note("ticket", taken.options),
+        preview=taken.options.get("preview", "no") in TRUE,
+    )
+
+
+def _parse_own(command: str, verb: str, words: list[_Word], others: tuple[str, ...]) -> Parsed:
+    """A change of Latchkey itself, by the word after the command; *others* are further words there are."""
+    own = {
+        action.command.removeprefix(f"{command} "): action
+        for action in catalogue().values()
+        if action.command.startswith(f"{command} ")
+    }
+    action = own.get(verb)
+    if action is None:
+        near = get_close_matches(verb[:40], [*own, *others], n=2, cutoff=0.5)
+        guess = f" Did you mean {_choices(f'{command} {name}' for name in near)}?" if near else ""
+        there_are = ", ".join(f"`{name}`" for name in (*others, *own))
+        raise BadInput(f"`{command}` does not know `{_quoted(verb)}`.{guess} It knows {there_are}.")
+    taken = _Taken(action.command, (_REASON, _TICKET, _PREVIEW, *action.asks))
+    taken.read(words)
+    positional = [each for each in action.asks if each.required and each.name not in taken.options]
+    target = _place(action, taken, positional)
+    if len(target) > LONGEST_TARGET:
+        raise BadInput(f"That name is too long: at most {LONGEST_TARGET} characters.", field="target")
+    options = {each.name: taken.options[each.name] for each in action.asks if each.name in taken.options}
+    action.check(options)
+    return Parsed(
+        action=action.name,
+        target=target,
+        options=options,
+        reason=_note("reason", taken.options),
+        ticket=_note("ticket", taken.options),
+        preview=taken.options.get("preview", "no") in TRUE,
+    )
+
+
+_AUDIT_HELP: Final = (
+    f"`/m365-audit` shows the newest rows. Add a person, a target or a request's id (`/m365-audit {PERSON}`), "
+    "`--action reset-password`, `--since 7d`, `--until 2d`, `--refused`, `--break-glass` or `--leavers`; "
+    "`--export csv` or `--export jsonl` sends all of it as a file. `/m365-audit who` tells who may do what today, "
+    "`/m365-audit who reset-password` who may do that."
+)
 
 
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST_SINCE: Final = timedelta(days=3660)
 
 
-def read_since(text: str) -> timedelta:
-    """How long ago `--since` means: `90m`, `12h`, `7d`, `2w`. Raises `BadInput`."""
+def read_span(text: str, option: str) -> timedelta:
+    """How long ago an option such as `--since` means: `90m`, `12h`, `7d`, `2w`. Raises `BadInput`."""
     number, unit = text[:-1], text[-1:].casefold()
     if unit in _UNITS and number.isascii() and number.isdigit() and len(number) <= 5:
         ago = timedelta(**{_UNITS[unit]: int(number)})
         if timedelta(0) < ago <= _LONGEST_SINCE:
             return ago
     raise BadInput(
-        f"`--since {_quoted(text)}` is not a time span. Type a number and m, h, d or w, such as `--since 7d`.",
-        field="since",
+        f"`--{option} {_quoted(text)}` is not a time span. Type a number and m, h, d or w, such as `--{option} 7d`.",
+        field=option,
     )
 
 
@@ -161,15 +308,22 @@ def _option(name: str, kind: Field) -> Input:
 
 # A select is one word, a text goes on to the next option.
 _REASON: Final = _option("reason", Field.TEXT)
-_COMMON: Final = (
-    _REASON,
-    _option("verified", Field.TEXT),
-    _option("ticket", Field.SELECT),
-    _option("preview", Field.CHECKBOX),
-)
+_TICKET: Final = _option("ticket", Field.SELECT)
+_PREVIEW: Final = _option("preview", Field.CHECKBOX)
+_EXPORT: Final = _option("export", Field.SELECT)
+_COMMON: Final = (_REASON, _option("verified", Field.TEXT), _TICKET, _PREVIEW)
 """What every action takes beside its own inputs."""
 
-_SINCE: Final = _option("since", Field.SELECT)
+_AUDIT: Final = (
+    _option("since", Field.SELECT),
+    _option("until", Field.SELECT),
+    _option("action", Field.SELECT),
+    _option("refused", Field.CHECKBOX),
+    _option("break_glass", Field.CHECKBOX),
+    _option("leavers", Field.CHECKBOX),
+    _EXPORT,
+)
+"""What `/m365-audit` takes."""
 
 
 @dataclass
@@ -227,7 +381,7 @@ def _most_words(wanted: Input, following: list[_Word], *, begun: bool) -> int:
     """How many words the value of an option may have: text goes on to the next option, everything else is one word,
     and a bare flag takes the next word only if it says yes or no."""
     match wanted.field:
-        case Field.TEXT | Field.GROUP | Field.LICENSE:
+        case Field.TEXT | Field.GROUP | Field.LICENSE | Field.CHANNELS | Field.SCOPE:
             return LONGEST_COMMAND
         case Field.CHECKBOX if not begun:
             return sum(word.option is None and word.text.casefold() in TRUE | FALSE for word in following)
@@ -308,6 +462,9 @@ _EXAMPLES: Final = {
     "verified": '"called back"',
     "ticket": "INC-1234",
     "since": "7d",
+    "until": "2d",
+    "action": "reset-password",
+    "export": "csv",
     "preview": "yes",
 }
 
@@ -408,10 +565,13 @@ class _Word:
         return _Word(self.text) if single and self.option not in known else self
 
 
-def _plain(text: str) -> str:
-    """*text* without Slack's markup and what cannot be seen: what the person had in mind when typing."""
+def _plain(text: str, *, ids: bool = False) -> str:
+    """*text* without Slack's markup and what cannot be seen: what the person had in mind when typing.
+
+    With *ids*, a mention of somebody is the id that Slack knows them by, after an @.
+    """
     seen = "".join(_visible(char) for char in text)
-    unwrapped = "".join(_unwrap(seen))
+    unwrapped = "".join(_unwrap(seen, ids=ids))
     return unwrapped.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
@@ -421,12 +581,13 @@ def _visible(char: str) -> str:
     return char if char.isprintable() else ""
 
 
-def _unwrap(text: str) -> Iterable[str]:
+def _unwrap(text: str, *, ids: bool) -> Iterable[str]:
     """The parts of *text*, each `<...>` of Slack's as the words that stand in it (Slack docs: *Formatting text*)."""
     position = 0
     while (start := text.find("<", position)) >= 0 and (end := text.find(">", start)) >= 0:
         yield text[position:start]
-        yield _inner(text[start + 1 : end])
+        inner = text[start + 1 : end]
+        yield inner.partition("|")[0] if ids and inner.startswith("@") else _inner(inner)
         position = end + 1
     yield text[position:]
 

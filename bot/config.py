@@ -56,10 +56,16 @@ class Config(BaseSettings):
     service_secret_name: str = "latchkey-service-account"  # noqa: S105 - the name of a secret, not its value
     worker_client_id: str = ""
     worker_certificate_name: str = "latchkey-worker-certificate"
+    signin_client_id: str = ""
+    signin_client_secret: SecretStr = Field(default=SecretStr(""))
+    callback_url: str = ""
 
     database: Path = Path("var/latchkey.db")
     audit_key_secret_name: str | None = None
     audit_key_file: Path | None = None
+    approvals_channel: str = ""
+    alerts_channel: str = ""
+    audit_channel: str = ""
     support_contact: str = "your tenant administrators"
     ticket_pattern: str | None = None
     http_port: int | None = Field(default=None, ge=1, le=65535)
@@ -68,7 +74,7 @@ class Config(BaseSettings):
     sandbox_clock: str | None = None
     sandbox_kill_at: str | None = None
 
-    @field_validator("slack_api_url", "authority_host", "graph_url", "vault_url", "sandbox_clock")
+    @field_validator("slack_api_url", "authority_host", "graph_url", "vault_url", "callback_url", "sandbox_clock")
     @classmethod
     def _an_address(cls, value: str | None) -> str | None:
         if not value:
@@ -85,7 +91,23 @@ class Config(BaseSettings):
             raise ValueError("must begin with https: tokens are sent there")
         return value.rstrip("/")
 
-    @field_validator("slack_bot_token", "slack_app_token", "slack_signing_secret", "service_client_secret")
+    @field_validator("callback_url")
+    @classmethod
+    def _a_callback(cls, value: str) -> str:
+        if value and not value.endswith("/callback"):
+            raise ValueError("must end in /callback: it is where Microsoft sends people back to after signing in")
+        return value
+
+    @field_validator("approvals_channel", "alerts_channel", "audit_channel")
+    @classmethod
+    def _a_channel(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[CG][A-Z0-9]{2,20}", value):
+            raise ValueError("must be a channel's id such as C0123456789: its details in Slack show it")
+        return value
+
+    @field_validator(
+        "slack_bot_token", "slack_app_token", "slack_signing_secret", "service_client_secret", "signin_client_secret"
+    )
     @classmethod
     def _a_secret(cls, value: SecretStr) -> SecretStr:
         secret = value.get_secret_value().strip()  # files that hold one often end in a line end
@@ -125,8 +147,8 @@ class Config(BaseSettings):
         if self.sandbox_kill_at and not self.sandbox_clock:
             raise ValueError("LATCHKEY_SANDBOX_KILL_AT: is for the sandbox only")
         if self.sandbox_clock:
-            for name in ("slack_api_url", "authority_host", "graph_url", "vault_url", "sandbox_clock"):
-                if not _is_loopback(getattr(self, name)):
+            for name in ("slack_api_url", "authority_host", "graph_url", "vault_url", "callback_url", "sandbox_clock"):
+                if getattr(self, name) and not _is_loopback(getattr(self, name)):
                     raise ValueError(
                         f"LATCHKEY_SANDBOX_CLOCK: is set, so LATCHKEY_{name.upper()} must be an address of this machine"
                     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Collection, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -283,6 +283,14 @@ async def find_group(reader: Reader, typed: str) -> Group:
             raise BadInput(f"There is no group called “{typed}”.{guess} Type the group's whole name.", field="group")
     ids = " or ".join(f"`{group.id}`" for group in found)
     raise BadInput(f"Several groups are called “{typed}”. Type the id of the one you mean: {ids}.", field="group")
+
+
+async def groups_around(reader: Reader, group_ids: Collection[str]) -> frozenset[str]:
+    """The ids of all groups that these groups are in, also through others: whoever joins one is in those as well
+    (Graph docs: *List group transitive memberOf*)."""
+    query = {"$select": "id", "$top": "999"}
+    asked = (reader.collect("groups", group_id, "transitiveMemberOf", query=query) for group_id in group_ids)
+    return frozenset(_lower(each["id"]) for found in await together(*asked) for each in found)
 
 
 async def search_groups(reader: Reader, typed: str, limit: int = 20) -> list[Target]:

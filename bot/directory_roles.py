@@ -18,7 +18,9 @@ LICENSE_ADMINISTRATOR: Final = "4d6ac14f-3453-41d0-bef9-a3e0c569773a"
 MESSAGE_CENTER_READER: Final = "790c1fb9-7f7d-4f88-86a1-ef1f95c05c1b"
 PASSWORD_ADMINISTRATOR: Final = "966707d0-3269-4727-9be2-8c3a10f19b9d"  # noqa: S105 - the id of a role
 PRIVILEGED_AUTHENTICATION_ADMINISTRATOR: Final = "7be44c8a-adaf-4e2a-84d6-ab2649e08a13"
+PRIVILEGED_ROLE_ADMINISTRATOR: Final = "e8611ab8-c189-46e8-94e1-60213ab1f814"
 REPORTS_READER: Final = "4a5d8f65-41da-4de4-8968-e035b65339cf"
+SECURITY_READER: Final = "5d6b6bb7-de71-4623-b4af-96380a352509"
 USAGE_SUMMARY_REPORTS_READER: Final = "75934031-6c7e-415a-99d7-48dbd49e875e"
 USER_ADMINISTRATOR: Final = "fe930be7-5e62-47db-91af-98c3a49a38b1"
 USER_EXPERIENCE_SUCCESS_MANAGER: Final = "27460883-1df1-4691-b032-3b79643e5e63"
@@ -129,13 +131,13 @@ NAMES: Final = {
     "644ef478-e28f-4e28-b9dc-3fdde9aa0b1f": "Printer Administrator",
     "e8cef6f1-e4bd-4ea8-bc07-4b8d950f4477": "Printer Technician",
     PRIVILEGED_AUTHENTICATION_ADMINISTRATOR: "Privileged Authentication Administrator",
-    "e8611ab8-c189-46e8-94e1-60213ab1f814": "Privileged Role Administrator",
+    PRIVILEGED_ROLE_ADMINISTRATOR: "Privileged Role Administrator",
     REPORTS_READER: "Reports Reader",
     "0964bb5e-9bdb-4d7b-ac29-58e794862a40": "Search Administrator",
     "8835291a-918c-4fd7-a9ce-faa49f0cf7d9": "Search Editor",
     "194ae4cb-b126-40b2-bd5b-6091b380977d": "Security Administrator",
     "5f2222b1-57c3-48ba-8ad5-d4759f1fde6f": "Security Operator",
-    "5d6b6bb7-de71-4623-b4af-96380a352509": "Security Reader",
+    SECURITY_READER: "Security Reader",
     "f023fd81-a637-4b56-95fd-791ac0226033": "Service Support Administrator",
     "f28a1f50-f6e7-4571-818b-6a12f2af6b6c": "SharePoint Administrator",
     "99009c4a-3b3f-4957-82a9-9d35e12db77e": "SharePoint Advanced Management Administrator",

@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from bot import policy
-from bot.actions import catalogue
+from bot.actions import delegated
 from bot.directory import read_person
 from bot.directory_roles import names_of
-from bot.errors import GraphRefused, LatchkeyError
+from bot.errors import CannotTell, GraphRefused, LatchkeyError
 from bot.identities import directory_roles
 from bot.model import Identity, Mode, TenantSettings
 from bot.ports import Clock, Graph, Vault
+from bot.standing import ACCOUNT, judged
 
 CLOCK_MAY_BE_OFF: Final = timedelta(minutes=1)
 """Slack refuses, and so do we, signatures older than five minutes; one minute is where to start worrying."""
@@ -58,6 +59,8 @@ class Doctor:
     bot_graph: Graph
     settings: TenantSettings
     service_graph: Callable[[], Graph]
+    sign_in: Callable[[], Awaitable[str | None]]
+    """How people sign in with accounts of their own, once that was begun at Microsoft; None if they cannot."""
     verify_audit: Callable[[], Awaitable[str | None]]
     """What is wrong with the audit trail, or None."""
 
@@ -67,9 +70,11 @@ class Doctor:
             "Slack": self._slack,
             "Key Vault": self._vault,
             "Bot identity": self._bot_identity,
+            "Operators": self._operators,
             "Entra licence": self._licence,
             "Service identity": self._service_identity,
             "Protection": self._protection,
+            "Sign-in": self._sign_in,
             "Audit trail": self._audit_trail,
         }
         for what, check in checks.items():
@@ -90,6 +95,8 @@ class Doctor:
 
     async def _vault(self) -> Line:
         versions = await self.vault.versions(self.secret_name)
+        if self.settings.mode is Mode.DEFAULT:
+            return Line("Key Vault", "reached; no credential of a service identity is needed")
         if not any(version.enabled for version in versions):
             remedy = f"Store the service account's password as the secret {self.secret_name}."
             return Line("Key Vault", f"reachable, but {self.secret_name} has no enabled version", remedy)
@@ -99,6 +106,21 @@ class Doctor:
         organizations = await self.bot_graph.collect("organization", query={"$select": "displayName"})
         name = organizations[0].get("displayName", "the tenant") if organizations else "the tenant"
         return Line("Bot identity", f"reads the directory of {name}")
+
+    async def _operators(self) -> Line:
+        """Every change first looks whether its operator's account is still enabled."""
+        try:
+            for user in await self.bot_graph.collect("users", query={"$select": ACCOUNT, "$top": "1"}, limit=1):
+                judged(user)
+        except (GraphRefused, CannotTell):
+            remedy = "Give the bot identity the permission User.Read.All."
+            return Line("Operators", "accounts cannot be seen as enabled or not, so every change is refused", remedy)
+        try:
+            await self.bot_graph.collect("groups", query={"$select": "id", "$top": "1"}, limit=1)
+        except GraphRefused:
+            remedy = "Give the bot identity the permission GroupMember.Read.All."
+            return Line("Operators", "members of groups cannot be read, so no role can follow a group", remedy)
+        return Line("Operators", "accounts can be seen as enabled or not, and members of groups can be read")
 
     async def _licence(self) -> Line:
         skus: list[dict[str, Any]] = await self.bot_graph.collect("subscribedSkus")
@@ -111,6 +133,8 @@ class Doctor:
 
     async def _service_identity(self) -> Line:
         settings = self.settings
+        if settings.mode is Mode.DEFAULT:
+            return Line("Service identity", "none is needed: everybody works with an account of their own")
         if settings.mode is not Mode.ADVANCED or not settings.identity_kind or not settings.identity_id:
             return Line(
                 "Service identity", "not set up", "Run `latchkey adopt service-account NAME@DOMAIN` or `application`."
@@ -119,7 +143,7 @@ class Doctor:
         identity = Identity(settings.identity_kind, settings.identity_id, settings.identity_name or "")
         roles = await directory_roles(graph, identity)
         identity = Identity(identity.kind, identity.id, identity.name, roles)
-        lacking = [action for action in catalogue().values() if not policy.check_identity(action, identity).ok]
+        lacking = [action for action in delegated().values() if not policy.check_identity(action, identity).ok]
         if lacking:
             names = ", ".join(action.name for action in lacking)
             roles_needed = sorted({name for action in lacking for name in names_of(action.roles_for(identity)[:1])})
@@ -139,6 +163,15 @@ class Doctor:
             remedy = f"{error} Give the service identity Security Reader, which reads roles, eligible ones included."
             return Line("Protection", "roles of targets cannot be read, so every change is refused", remedy)
         return Line("Protection", "groups, roles and units of targets can be read")
+
+    async def _sign_in(self) -> Line:
+        how = await self.sign_in()
+        if how is not None:
+            return Line("Sign-in", how)
+        found = "no application is named through which people sign in with accounts of their own"
+        if self.settings.mode is not Mode.DEFAULT:
+            return Line("Sign-in", f"{found}; Advanced mode works without")
+        return Line("Sign-in", found, "Register one and set LATCHKEY_SIGNIN_CLIENT_ID: Default mode needs it.")
 
     async def _audit_trail(self) -> Line:
         wrong = await self.verify_audit()

@@ -3,93 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from bot import policy
 from bot.actions import catalogue
 from bot.actions._action import Action
-from bot.command import read_since
+from bot.auditing import Reply
 from bot.directory import find_people, read_person
 from bot.errors import BadInput
-from bot.model import JSON, AuditRecord, Operator, Request, Session, SessionState, SlackUser, Step
-from bot.ports import Clock, Operators, Requests, Settings
+from bot.model import IdentityKind, Mode, Request, Session, SessionState, SlackUser, Step
+from bot.ports import Clock, Operators, Settings
 from bot.refusal import who_can_help
-from bot.session import ManagementSession
+from bot.session import ManagementSession, WhoseSession
 
-Reply = tuple[str, dict[str, JSON]]
-"""A sentence, and the data its view shows."""
-
-AUDIT_PAGE: Final = 15
-
-_IN_WORDS: Final[Mapping[str, str]] = {
-    "attempt.started": "about to be sent to Microsoft",
-    "attempt.finished": "answered by Microsoft",
-    "request.done": "done",
-    "request.failed": "failed",
-    "request.refused": "refused",
-    "request.expired": "not confirmed in time",
-    "request.withdrawn": "withdrawn",
-    "request.unknown": "not confirmed yet",
-    "request.awaiting_confirmation": "asked to confirm",
-    "reveal.shown": "secret shown to the requester",
-    "press.refused": "somebody else pressed a button",
-    "session.opened": "session opened",
-    "session.ended": "session ended",
-    "session.extended": "session extended",
-    "session.failed": "session could not be opened",
-    "grant.created": "role granted",
-    "grant.revoked": "role revoked",
-    "operator.bound": "account linked",
-    "settings.changed": "settings changed",
-    "audit.checkpoint": "checkpoint",
-    "roles.shipped": "roles installed",
-}
-"""What an audit row's kind is called in Slack; a kind without words is shown as it is."""
+_ALSO: Final = (
+    ("/m365 undo", "/m365 undo", "Undo your last change"),
+    ("/m365-session on", "/m365-session on", "Turn the management session on"),
+    ("/m365-audit", "/m365-audit help", "Search the audit trail"),
+    ("/m365-roles list", "/m365-roles list", "List the roles"),
+    ("/m365-roles who", "/m365-roles who", "List who holds which role"),
+)
+"""What is listed beside the actions: the command that a role has to hold for it, what to type, and what that does."""
 
 
-class Recorded(Protocol):
-    """A row of the audit trail as it is read back."""
+@dataclass(frozen=True)
+class Offered:
+    """An action, and why somebody cannot have it done; empty if they can."""
 
-    @property
-    def seq(self) -> int: ...
-
-    @property
-    def at(self) -> datetime: ...
-
-    @property
-    def record(self) -> AuditRecord: ...
+    action: Action
+    why: str
 
 
-class AuditReading(Protocol):
-    """Looks things up in the audit trail."""
+class Auditors(Protocol):
+    """Answers about the audit trail, and about who may do what."""
 
-    async def query(
-        self,
-        *,
-        operator: str | None = None,
-        target: str | None = None,
-        request: str | None = None,
-        since: datetime | None = None,
-        before_seq: int | None = None,
-        limit: int = 20,
-    ) -> Sequence[Recorded]:
-        """Rows that fit everything given, newest first."""
+    async def read(self, request: Request) -> Reply: ...
+
+    async def who(self, request: Request) -> Reply: ...
 
 
-class Holding(Protocol):
-    """An operator with what was granted to them."""
+class Rolls(Protocol):
+    """Answers about roles."""
 
-    @property
-    def operator(self) -> Operator: ...
-
-
-class People(Operators, Protocol):
-    """The operators, all of them: one of them may be whose rows an auditor asks for."""
-
-    async def everyone(self) -> Sequence[Holding]: ...
+    async def roles(self, request: Request) -> Reply: ...
 
 
 class Enquiries:
@@ -99,20 +57,18 @@ class Enquiries:
         self,
         *,
         clock: Clock,
-        operators: People,
-        requests: Requests,
+        operators: Operators,
         settings: Settings,
-        session: ManagementSession,
-        audit: AuditReading,
+        session: WhoseSession,
+        auditing: Auditors,
+        roll: Rolls,
         zone: ZoneInfo,
         ticket_pattern: str | None = None,
     ) -> None:
         self._clock = clock
         self._operators = operators
-        self._requests = requests
         self._settings = settings
         self._session = session
-        self._audit = audit
         self._zone = zone
         self._ticket_pattern = ticket_pattern
         self._answers: Mapping[str, Callable[[Request], Awaitable[Reply]]] = {
@@ -122,7 +78,11 @@ class Enquiries:
             "session-on": self._turn_on,
             "session-off": self._turn_off,
             "session-extend": self._extend,
-            "audit": self._read_audit,
+            "audit": auditing.read,
+            "audit-who": auditing.who,
+            "roles-list": roll.roles,
+            "roles-who": auditing.who,
+            "mode": self._mode,
         }
 
     async def answer(self, request: Request) -> Reply:
@@ -137,21 +97,43 @@ class Enquiries:
 
     async def _help(self, request: Request) -> Reply:
         title = "What you can do with Latchkey"
-        return f"{title}.", {"title": title, "commands": await self.commands_of(request.slack)}
+        lines = [
+            [each.action.command if each.why else each.action.usage, each.action.title, each.why]
+            for each in await self.offered(request.slack)
+        ]
+        lines += [[typed, does, ""] for typed, does in await self.also(request.slack)]
+        operator = self._operators.rights(request.slack, request.command).operator
+        if operator is not None and operator.account_id is None:
+            lines.append(["/m365 link", "Link your Microsoft account", ""])
+        return title, {"title": title, "commands": lines}
 
-    async def commands_of(self, slack: SlackUser) -> list[list[str]]:
-        """Every action as (how to type it, title, why this person cannot have it done; empty if they can), as far as
-        that can be known without a target: from their roles, and from what the identity was last seen to hold."""
+    async def offered(self, slack: SlackUser) -> Sequence[Offered]:
+        """Every action, and why this person cannot have it done, as far as that can be known without a target: from
+        their roles, and from what the identity was last seen to hold. What is Latchkey's own is listed for those who
+        decide on it only."""
         settings = await self._settings.current()
-        identity = self._session.current.identity
-        lines = []
-        for action in catalogue().values():
-            stopped = policy.decide_person(await self._question(slack, action)).deny
-            if stopped is None and identity is not None and identity.id == settings.identity_id:
-                suffices = policy.check_identity(action, identity)
-                stopped = None if suffices.ok else suffices
-            lines.append([action.usage, action.title, policy.words(stopped, zone=self._zone) if stopped else ""])
-        return lines
+        current = (await self._session_of(slack)).current
+        identity = current.identity
+        if identity and identity.kind is not IdentityKind.ADMINISTRATOR and identity.id != settings.identity_id:
+            identity = None  # another one was chosen since
+        session = replace(current, identity=identity)
+        offered = []
+        for action in sorted(catalogue().values(), key=lambda action: (action.own, action.command)):
+            question = replace(await self._question(slack, action), session=session)
+            stops = policy.decide_person(question).deny
+            if stops is None or not action.own:
+                offered.append(Offered(action, policy.briefly(stops, zone=self._zone) if stops else ""))
+        return offered
+
+    async def also(self, slack: SlackUser) -> Sequence[tuple[str, str]]:
+        """What else this person may type, and what that does."""
+        settings, now = await self._settings.current(), self._clock.now()
+        found = []
+        for command, typed, does in _ALSO:
+            question = policy.Question(self._operators.rights(slack, command), command, None, now, settings)
+            if policy.decide_person(question).verdict is policy.Verdict.ALLOW:
+                found.append((typed, does))
+        return found
 
     async def _question(self, slack: SlackUser, action: Action) -> policy.Question:
         return policy.Question(
@@ -173,7 +155,8 @@ class Enquiries:
         decision = policy.decide_person(question)
         title = f"Could you {action.phrase.format(target='somebody')}?"
         if decision.verdict is not policy.Verdict.DENY and request.typed:
-            acting = await self._session.ensure(opened_for=request.id, tell=_nobody)
+            session = await self._session.of(request.operator_id)
+            acting = await session.ensure(opened_for=request.id, tell=_nobody)
             found = await find_people(acting.graph, request.typed)
             if len(found) != 1:
                 raise BadInput(_which(request.typed, [person.upn for person in found]))
@@ -187,91 +170,62 @@ class Enquiries:
             policy.Verdict.NEEDS_APPROVAL: "Only with approval.",
             policy.Verdict.DENY: "No.",
         }[decision.verdict]
-        ask = await who_can_help(decision, request.command, request.slack, self._operators)
+        ask = await who_can_help(decision, action.command, request.slack, self._operators)
         trace = [[finding.ok, policy.words(finding, ask, zone=self._zone)] for finding in decision.trace]
         return f"{title} {verdict}", {"title": f"{title} {verdict}", "trace": trace}
 
     # --- the session -------------------------------------------------------------------------------------------------
 
     async def _status(self, request: Request) -> Reply:
-        return self._described(self._session.current)
+        return self._described((await self._session.of(request.operator_id)).current)
 
     async def _turn_on(self, request: Request) -> Reply:
-        acting = await self._session.ensure(opened_for=request.id, tell=_nobody, may_open=True)
+        session = await self._session.of(request.operator_id)
+        acting = await session.ensure(opened_for=request.id, tell=_nobody, may_open=True)
         return self._described(acting.session)
 
     async def _turn_off(self, request: Request) -> Reply:
-        return self._described(await self._session.end(by=request.operator_id or ""))
+        session = await self._session.of(request.operator_id)
+        return self._described(await session.end(by=request.operator_id or ""))
 
     async def _extend(self, request: Request) -> Reply:
-        return self._described(await self._session.extend(by=request.operator_id or ""))
+        session = await self._session.of(request.operator_id)
+        return self._described(await session.extend(by=request.operator_id or ""))
+
+    async def _mode(self, request: Request) -> Reply:
+        settings = await self._settings.current()
+        sentence = {
+            Mode.NONE: "Latchkey is not set up yet. `/m365-mode advanced` gives it an account of its own to work with, "
+            "`/m365-mode default` has each operator sign in with theirs.",
+            Mode.DEFAULT: "Default mode: each operator signs in with an administrator account of their own.",
+            Mode.ADVANCED: f"Advanced mode: Latchkey works with {settings.identity_name}.",
+        }[settings.mode]
+        opens = "by themselves" if settings.auto_enable else "when somebody opens them"
+        facts = [["Sessions open", opens]] if settings.mode is Mode.ADVANCED else []
+        if settings.mode is not Mode.ADVANCED and settings.identity_name:
+            facts.append(["Account for Advanced mode", settings.identity_name])
+        return sentence, {"title": sentence, "facts": facts}
+
+    async def _session_of(self, slack: SlackUser) -> ManagementSession:
+        operator = self._operators.rights(slack, "/m365 help").operator
+        return await self._session.of(operator.id if operator else None)
 
     def _described(self, session: Session) -> Reply:
+        own = session.mode is Mode.DEFAULT
+        whose, opens = "The", "It opens by itself when an action needs it."
+        if own:
+            whose, opens = "Your", "`/m365-session on` opens it: you sign in at Microsoft with your own account."
         sentence = {
-            SessionState.ON: f"The management session is on until {self._session.clock_time(session.on_until)}.",
-            SessionState.OFF: "The management session is off. It opens by itself when an action needs it.",
-            SessionState.ENABLING: "The management session is being opened.",
-            SessionState.SWITCHING: "The management session is being switched to another mode.",
-            SessionState.DEGRADED: f"The management session could not be opened. {session.why or ''}".strip(),
+            SessionState.ON: f"{whose} management session is on until {self._session.clock_time(session.on_until)}.",
+            SessionState.OFF: f"{whose} management session is off. {opens}",
+            SessionState.ENABLING: f"{whose} management session is being opened.",
+            SessionState.SWITCHING: f"{whose} management session is being switched to another mode.",
+            SessionState.DEGRADED: f"{whose} management session could not be opened. {session.why or ''}".strip(),
         }[session.state]
         facts = []
         if session.identity and session.state is SessionState.ON:
             facts.append(["Acts as", session.identity.name])
         return sentence, {"title": sentence, "session": session.state.value, "facts": facts}
-
-    # --- the audit trail ---------------------------------------------------------------------------------------------
-
-    async def _read_audit(self, request: Request) -> Reply:
-        since, before = request.inputs.get("since"), request.inputs.get("before")
-        rows = await self._audit.query(
-            **await self._whose(request),
-            since=self._clock.now() - read_since(str(since)) if since else None,
-            before_seq=int(before) if before else None,
-            limit=AUDIT_PAGE + 1,
-        )
-        title = f"Audit trail: {request.typed}" if request.typed else "Audit trail"
-        if not rows:
-            return f"{title}: nothing found.", {"title": f"{title}: nothing found.", "rows": []}
-        lines = []
-        for row in rows[:AUDIT_PAGE]:
-            who, whom = await self._who_and_whom(row.record)
-            what = _IN_WORDS.get(row.record.kind, row.record.kind)
-            lines.append([row.seq, row.at.isoformat(), who, what, whom, _summary(row.record.facts)])
-        more = lines[-1][0] if len(rows) > AUDIT_PAGE else None
-        return title, {"title": title, "rows": lines, "next": more}
-
-    async def _who_and_whom(self, record: AuditRecord) -> tuple[str, str]:
-        """The names behind a row's ids: the operator's, and the target's as it was called then."""
-        operator = await self._operators.find(record.operator_id) if record.operator_id else None
-        who = (operator.name or operator.slack.user) if operator else "Latchkey"
-        if record.target_id is None:
-            return who, ""
-        request = await self._requests.find(record.request_id) if record.request_id else None
-        return who, request.target.name if request and request.target else record.target_id
-
-    async def _whose(self, request: Request) -> dict[str, str]:
-        """Which rows are asked for: everybody's, a request's, an operator's, or those about a target."""
-        about = request.typed.strip()
-        if not about:
-            return {}
-        if await self._requests.find(about):
-            return {"request": about}
-        named = about.removeprefix("<@").removesuffix(">").partition("|")[0].casefold()
-        for holding in await self._operators.everyone():
-            operator = holding.operator
-            if named in {known.casefold() for known in (operator.slack.user, operator.upn, operator.name) if known}:
-                return {"operator": operator.id}
-        acting = await self._session.ensure(opened_for=request.id, tell=_nobody)
-        people = await find_people(acting.graph, about)
-        if len(people) != 1:
-            raise BadInput(_which(about, [person.upn for person in people]))
-        return {"target": people[0].id}
-
-
-def _summary(facts: Mapping[str, Any]) -> str:
-    """The few facts of an audit row that a reader of a list wants, in one line."""
-    wanted = ("action", "outcome", "sentence", "reason", "verified", "microsoft_request_id", "role", "why")
-    return " · ".join(str(facts[key]) for key in wanted if facts.get(key))
 
 
 def _which(typed: str, found: Sequence[str]) -> str:

@@ -34,6 +34,18 @@ class PlanChanged(LatchkeyError):
     """What would happen now is not what was seen and confirmed."""
 
 
+class NoLonger(LatchkeyError):
+    """Somebody is no longer one of us: disabled or deleted, in Slack or in Entra. `why` is a code for the trail."""
+
+    def __init__(self, sentence: str, *, why: str) -> None:
+        super().__init__(sentence)
+        self.why = why
+
+
+class CannotTell(LatchkeyError):
+    """Slack or Microsoft does not say just now who somebody is or whether they still may, so nothing is done."""
+
+
 class SessionEnded(LatchkeyError):
     """The management session this work began under is over: its generation has passed."""
 
@@ -47,6 +59,10 @@ class SessionNotOpened(LatchkeyError):
             found = f" Microsoft's code is AADSTS{cause.code}, the correlation id {cause.correlation_id}."
         super().__init__(f"The management session could not be opened. {cause}{found}")
         self.cause = cause
+
+
+class SignInNeeded(LatchkeyError):
+    """A person has to sign in at Microsoft before this can go on."""
 
 
 class Conflict(LatchkeyError):

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from bot.errors import SignInFailed, VaultProblem
 from bot.model import Identity, IdentityKind
-from bot.ports import Graph, SecretVersion, SignIn, Token, Vault
+from bot.ports import Reader, SecretVersion, SignIn, Token, Vault
 
 Show = Callable[[str, str], None]
 """Told (key, title) as each step of a sign-in begins."""
@@ -33,7 +33,7 @@ class ServiceAccount:
     """A user whose password rests in the vault.
 
     Tries the version tagged current, then pending, then previous, because a rotation may be under way; a version
-    without a tag counts as current.
+    without a tag counts as current. Versions that are tagged as another account's are left alone.
     """
 
     vault: Vault
@@ -43,7 +43,8 @@ class ServiceAccount:
 
     async def sign_in(self, show: Show, *, claims: str | None = None) -> Token:
         show("vault", "Reading the credential from Key Vault")
-        candidates = _in_order(await self.vault.versions(self.secret_name))
+        versions = await self.vault.versions(self.secret_name)
+        candidates = _in_order([version for version in versions if self._is_ours(version)])
         if not candidates:
             raise VaultProblem(
                 f"Key Vault holds no enabled version of the secret {self.secret_name}. "
@@ -58,6 +59,9 @@ class ServiceAccount:
                 if error.code != WRONG_PASSWORD:
                     raise
         return await self._try(last, show, claims)
+
+    def _is_ours(self, version: SecretVersion) -> bool:
+        return version.tags.get("account", self.upn).casefold() == self.upn.casefold()
 
     async def _try(self, version: SecretVersion, show: Show, claims: str | None) -> Token:
         password = await self.vault.read(self.secret_name, version.version)
@@ -117,7 +121,7 @@ def _quietly(key: str, title: str) -> None:
     """Nobody watches the steps."""
 
 
-async def directory_roles(graph: Graph, identity: Identity) -> frozenset[str]:
+async def directory_roles(graph: Reader, identity: Identity) -> frozenset[str]:
     """The template ids of the directory roles that *identity* holds now: a user's also through groups."""
     if identity.delegated:
         held: list[dict[str, Any]] = await graph.collect(
@@ -141,4 +145,5 @@ def called(identity: Identity) -> str:
         IdentityKind.SERVICE_ACCOUNT: "the service account",
         IdentityKind.APPLICATION: "the application",
         IdentityKind.MANAGED_IDENTITY: "the managed identity",
+        IdentityKind.ADMINISTRATOR: "your own account",
     }[identity.kind]

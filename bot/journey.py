@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final, NoReturn
@@ -11,13 +11,17 @@ from zoneinfo import ZoneInfo
 from bot import policy, story
 from bot.actions import catalogue
 from bot.actions._action import Action
+from bot.actions._own import OWN
+from bot.approvals import Approvals
 from bot.enquiries import Enquiries
 from bot.errors import BadInput, LatchkeyError, NotPossible
-from bot.model import AuditRecord, Person, Request, RequestState, Step, StepStatus
-from bot.ports import Clock, Forms, Operators, Requests, Reveals, Settings
+from bot.model import AuditRecord, Call, Request, RequestState, Step, StepStatus, Target
+from bot.office import Office
+from bot.ports import Clock, Forms, Message, Operators, Requests, Reveals, Settings
 from bot.refusal import explain
 from bot.road import Passed, Point, unobserved
-from bot.session import Acting, ManagementSession
+from bot.session import Acting, WhoseSession
+from bot.standing import Standing
 
 A_PERSON_MAY_TAKE: Final = timedelta(minutes=30)
 """How long a request waits for its requester before it expires."""
@@ -31,11 +35,15 @@ class Means:
     requests: Requests
     operators: Operators
     settings: Settings
-    session: ManagementSession
+    session: WhoseSession
     forms: Forms
     reveals: Reveals
     enquiries: Enquiries
+    approvals: Approvals
+    standing: Standing
+    office: Office
     zone: ZoneInfo
+    approvals_channel: str = ""
     ticket_pattern: str | None = None
     passed: Passed = unobserved
 
@@ -82,7 +90,16 @@ class Journey:
     def done_words(self) -> str:
         return self.action.done.format(target=self.request.target.name if self.request.target else "")
 
+    def needs_sign_in(self, calls: Iterable[Call]) -> bool:
+        """Whether one of *calls* goes out as an administrator who has to sign in, and nobody has."""
+        leaves = self.action.own and any(call.path[0] != OWN for call in calls)
+        return leaves and not self.means.office.has_signed_in(self.request)
+
     # --- acting ------------------------------------------------------------------------------------------------------
+
+    async def reach(self) -> Acting:
+        """The right to act: through the management session, or on what is Latchkey's own."""
+        return self.means.office.acting(self.request) if self.action.own else await self.open_session()
 
     async def open_session(self) -> Acting:
         """The right to act. An opening that this request waits for becomes part of its story."""
@@ -97,7 +114,8 @@ class Journey:
             await self.save(opened_session=True, started_at=started)
 
         may_open = bool(self.request.answer.get("may_open"))
-        return await self.means.session.ensure(
+        session = await self.means.session.of(self.request.operator_id)
+        return await session.ensure(
             opened_for=self.request.id, tell=tell, may_open=may_open, waiting_since=self.woken_at
         )
 
@@ -116,6 +134,13 @@ class Journey:
         """Begin the step *key* of the story; the one before it is thereby done. Told with the next commit."""
         self._end_steps(StepStatus.DONE)
         self.request = self.request.with_step(Step(key, title, status))
+
+    def add(self, detail: str) -> None:
+        """Say *detail* beside the title of the step under way."""
+        steps = self.request.steps
+        under_way = next((step for step in reversed(steps) if step.status is StepStatus.IN_PROGRESS), None)
+        if under_way is not None:
+            self.request = self.request.with_step(replace(under_way, detail=detail))
 
     def _end_steps(self, status: StepStatus) -> None:
         steps = tuple(
@@ -137,10 +162,11 @@ class Journey:
             facts=facts,
         )
 
-    async def save(self, *audit: AuditRecord, **changes: Any) -> None:
-        """One commit: the request with *changes*, the notes so far and *audit*, and what Slack should now say of it."""
+    async def save(self, *audit: AuditRecord, also: Sequence[Message] = (), **changes: Any) -> None:
+        """One commit: the request with *changes*, the notes so far and *audit*, and what Slack should now say of it,
+        and *also* these messages."""
         request = replace(self.request, **changes)
-        say = story.messages(request, self.means.clock.now())
+        say = [*also, *story.messages(request, self.means.clock.now())]
         self.request = await self.means.requests.save(request, audit=[*self.notes, *audit], say=say)
         self.notes.clear()  # not before: what could not be written goes out with whatever can be
 
@@ -164,14 +190,16 @@ class Journey:
         facts = {"action": self.request.action, "sentence": sentence}
         await self.save(self.record(f"request.{state.value}", facts), state=state, sentence=sentence, **changes)
         self.means.passed(Point.FINISHED)
+        if state.final and not self.request.answer.get("go_on"):
+            self.means.office.done_with(self.request)
         if told_in_form and sentence:
             await self.means.forms.tell(self.request, sentence, again=bool(self.request.answer.get("again")))
         raise Rests
 
-    async def refuse(self, decision: policy.Decision, person: Person | None = None) -> NoReturn:
+    async def refuse(self, decision: policy.Decision, target: Target | None = None) -> NoReturn:
         """End with a no: why, who can help instead, and the whole trace for whoever wants to see it."""
-        if person is not None:
-            self.request = replace(self.request, target=person.target)
+        if target is not None:
+            self.request = replace(self.request, target=target)
         means, request = self.means, self.request
         refusal = await explain(decision, request.command, request.slack, means.operators, means.zone)
         await self.rest(RequestState.REFUSED, refusal.sentence, answer={"trace": refusal.trace})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -75,6 +75,28 @@ class Operator:
     suspended: bool = False
 
 
+@dataclass(frozen=True)
+class Author:
+    """Who changes what gives power: an operator by id, or somebody logged in as *login* at the command line.
+
+    An operator who is None without a login is Latchkey itself (a grant that follows a group, say).
+    """
+
+    operator_id: str | None = None
+    login: str = ""
+
+    @property
+    def at_command_line(self) -> bool:
+        return self.operator_id is None
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What an audit row says of somebody who is no operator."""
+        if not self.at_command_line:
+            return {}
+        return {"from": "command line", "login": self.login} if self.login else {"from": "Latchkey"}
+
+
 class ScopeOp(StrEnum):
     """How a scope's conditions combine, and what a leaf asks."""
 
@@ -130,13 +152,50 @@ class Scope:
 
 @dataclass(frozen=True)
 class Grant:
-    """An operator's role, where it counts and until when. `pattern` is the role's command pattern that matched."""
+    """An operator's role, where it counts and until when. `pattern` is the role's command pattern that matched.
+
+    In listings only: `via` is the id of the `GroupGrant` it follows, None if it was granted to the person; `granted_by`
+    an operator's id, None for the command line; `granted_at` and `reason`.
+    """
 
     id: str
     role: str
     scope: Scope | None = None
     expires_at: datetime | None = None
     pattern: str | None = None
+    via: str | None = None
+    granted_by: str | None = None
+    granted_at: datetime | None = None
+    reason: str = ""
+
+
+def covers(pattern: str, command: str) -> bool:
+    """Whether whatever *command* (a command, or a pattern too) means, *pattern* means too."""
+    return pattern == command or (pattern.endswith("*") and command.startswith(pattern[:-1]))
+
+
+TENANT_ADMIN: Final = "tenant-admin"
+"""The role of those who decide on modes, roles and settings."""
+
+_POWER: Final = ("/m365-roles", "/m365-mode")
+_ONLY_TELLS: Final = ("/m365-roles list", "/m365-roles who")
+
+
+def decides_on_power(patterns: Iterable[str]) -> bool:
+    """Whether a role that holds *patterns* holds a command that decides who may do what, or as whom Latchkey acts."""
+    telling = [pattern for pattern in patterns if not pattern.startswith(_ONLY_TELLS)]
+    return any(pattern.startswith(power) or covers(pattern, power) for pattern in telling for power in _POWER)
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role: what it is for, the command patterns it holds, and how many people hold it now."""
+
+    name: str
+    title: str
+    patterns: tuple[str, ...]
+    holders: int = 0
+    shipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,6 +211,24 @@ class Rights:
     other_roles: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class GroupGrant:
+    """A role that follows an Entra group: its members who are operators hold it for as long as they are members.
+
+    `granted_by` is an operator's id, None from the command line. `read_at` is when the members were last read.
+    """
+
+    id: str
+    group: Target
+    role: str
+    granted_at: datetime
+    scope: Scope | None = None
+    expires_at: datetime | None = None
+    granted_by: str | None = None
+    reason: str = ""
+    read_at: datetime | None = None
+
+
 # --- Targets --------------------------------------------------------------------------------------------------------
 
 
@@ -160,6 +237,14 @@ class TargetKind(StrEnum):
     USER = "user"
     GROUP = "group"
     LICENSE = "license"
+    SCOPE = "scope"
+    """A part of the tenant in which a grant counts, by its name."""
+    TENANT = "tenant"
+    """Latchkey's own work in the tenant: its mode, its settings, the identity it acts with."""
+    OPERATOR = "operator"
+    """Somebody in Slack, as `team/user`: who may ask Latchkey."""
+    ROLE = "role"
+    """One of Latchkey's own roles, by its name."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +315,8 @@ class Generated(StrEnum):
     """A value made by the runner at the last moment and never stored; in a call's body it is `{"$generated": ...}`."""
 
     PASSWORD = "password"  # noqa: S105 - the name of a kind, not a password
+    STORED = "stored"
+    """The service account's next password, which rests in the vault: only the office puts it in."""
 
     @property
     def marker(self) -> JSON:
@@ -261,7 +348,8 @@ class Call:
     `path` holds raw segments; the client encodes each with nothing safe. `body` is JSON and may hold a
     `Generated` marker. `reveals` names the answer's field that is a secret for the requester (a temporary access pass).
     `poll` means that 202 with a `Location` is followed to its end. `advice` is the sentence to add when Graph refuses
-    the call: what that usually means here and where to go instead.
+    the call: what that usually means here and where to go instead. `says` is the step's line in the story, where a plan
+    has several. `seen` shows the effect of this very call, so that a plan of several steps goes on where it stopped.
     """
 
     method: str
@@ -271,6 +359,8 @@ class Call:
     reveals: str | None = None
     poll: bool = False
     advice: str = ""
+    says: str = ""
+    seen: ReadBack | None = None
 
     @property
     def generates(self) -> Generated | None:
@@ -285,6 +375,8 @@ class Call:
             "reveals": self.reveals,
             "poll": self.poll,
             "advice": self.advice,
+            "says": self.says,
+            "seen": self.seen.to_json() if self.seen else None,
         }
 
     @classmethod
@@ -297,6 +389,8 @@ class Call:
             data["reveals"],
             data["poll"],
             data["advice"],
+            data["says"],
+            ReadBack.from_json(data["seen"]) if data["seen"] else None,
         )
 
 
@@ -325,6 +419,7 @@ class ReadBack:
 
     `pointer` is a path of keys joined by `/`; a list on the way stands for the values found in each of its items.
     `DIFFERS` is for witnesses that move with each write (`lastPasswordChangeDateTime`): `value` is what it was before.
+    `lags` says that what answers is a replica, which may show an effect late.
     """
 
     path: tuple[str, ...]
@@ -334,6 +429,7 @@ class ReadBack:
     query: tuple[tuple[str, str], ...] = ()
     method: str = "GET"
     body: JSON = None
+    lags: bool = True
 
     def holds(self, answer: JSON) -> bool:
         """Whether *answer* shows the effect."""
@@ -360,6 +456,7 @@ class ReadBack:
             "pointer": self.pointer,
             "expect": self.expect.value,
             "value": self.value,
+            "lags": self.lags,
         }
 
     @classmethod
@@ -372,6 +469,7 @@ class ReadBack:
             query=tuple((key, value) for key, value in data["query"]),
             method=data["method"],
             body=data["body"],
+            lags=data["lags"],
         )
 
 
@@ -393,7 +491,8 @@ class Plan:
     """What an action would do: a value that compares, survives JSON, can wait for a person, and is audited as it is.
 
     A plan without calls says that the tenant already is as wished. `undo` is what would take it back, None if nothing
-    can. `notes` are warnings to read before confirming.
+    can. `notes` are warnings to read before confirming. `sensitive`: whoever agrees to it proves at Microsoft who they
+    are, although the action does not always ask for that.
     """
 
     changes: tuple[Change, ...]
@@ -401,6 +500,7 @@ class Plan:
     read_back: ReadBack | None = None
     undo: Undo | None = None
     notes: tuple[str, ...] = ()
+    sensitive: bool = False
 
     def to_json(self) -> JSON:
         return {
@@ -409,6 +509,7 @@ class Plan:
             "read_back": self.read_back.to_json() if self.read_back else None,
             "undo": [self.undo.action, dict(self.undo.inputs)] if self.undo else None,
             "notes": list(self.notes),
+            **({"sensitive": True} if self.sensitive else {}),
         }
 
     @classmethod
@@ -419,6 +520,7 @@ class Plan:
             read_back=ReadBack.from_json(data["read_back"]) if data["read_back"] else None,
             undo=Undo(*data["undo"]) if data["undo"] else None,
             notes=tuple(data["notes"]),
+            sensitive=data.get("sensitive", False),
         )
 
 
@@ -466,6 +568,10 @@ class IdentityKind(StrEnum):
     SERVICE_ACCOUNT = "service-account"
     APPLICATION = "application"
     MANAGED_IDENTITY = "managed-identity"
+    ADMINISTRATOR = "administrator"
+    """The operator's own administrator account, in Default mode."""
+    LATCHKEY = "latchkey"
+    """Latchkey itself, changing what is its own: nobody signs in anywhere."""
 
 
 @dataclass(frozen=True)
@@ -480,7 +586,7 @@ class Identity:
     @property
     def delegated(self) -> bool:
         """Whether it signs in as a user (some Graph actions have no application permission)."""
-        return self.kind is IdentityKind.SERVICE_ACCOUNT
+        return self.kind in {IdentityKind.SERVICE_ACCOUNT, IdentityKind.ADMINISTRATOR}
 
 
 @dataclass(frozen=True)
@@ -497,12 +603,58 @@ class Session:
     opened_for: str | None = None
     why: str | None = None
     """A sentence: why it is degraded, or why it ended."""
+    owner: str | None = None
+    """The id of the operator whose own it is; None: the tenant's."""
 
     @property
     def on_until(self) -> datetime | None:
         """When it ends by itself if nothing more happens."""
         ends = [end for end in (self.idle_until, self.absolute_until) if end]
         return min(ends) if ends else None
+
+
+# --- Approvals ------------------------------------------------------------------------------------------------------
+
+
+class ApprovalState(StrEnum):
+    PENDING = "pending"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True)
+class Approval:
+    """The question whether somebody else agrees to one plan of a request, by its digest, and what they answered.
+
+    `why` says what asks for it. `break_glass` marks that the requester agreed alone: such an agreement ends at
+    `expires_at`, too, and stays open for review until `reviewed_by` is another tenant admin.
+    """
+
+    id: str
+    digest: str
+    channel: str
+    """Where it was asked, a Slack channel id."""
+    asked_at: datetime
+    expires_at: datetime
+    why: str
+    state: ApprovalState = ApprovalState.PENDING
+    decided_by: str | None = None
+    """An operator's id."""
+    decided_at: datetime | None = None
+    reason: str = ""
+    reminders: int = 0
+    break_glass: bool = False
+    reviewed_by: str | None = None
+    """An operator's id."""
+    reviewed_at: datetime | None = None
+    review: str = ""
+
+    @property
+    def under_review(self) -> bool:
+        """Whether somebody else has still to look at what was agreed to alone."""
+        return self.break_glass and self.reviewed_by is None
 
 
 # --- Requests -------------------------------------------------------------------------------------------------------
@@ -580,8 +732,9 @@ class Request:
 
     `command` is what roles are matched with (`/m365 reset-password`), `action` the catalogue name or a built-in such as
     `help`. `typed` is the target as typed until it is resolved into `target`. `inputs` are plain JSON values by name.
-    `form` is the id of the open Slack view that belongs to it. `repeat_of` is the earlier request about the same target
-    that the operator was told of and chose to go on after. `answer` is what a finished request says, by view data.
+    `form` is the id of the open Slack view that belongs to it. `approval` is the last agreement that was asked for.
+    `repeat_of` is the earlier request about the same target that the operator was told of and chose to go on after.
+    `answer` is what a finished request says, by view data.
     """
 
     id: str
@@ -603,6 +756,7 @@ class Request:
     form: str | None = None
     plan: Plan | None = None
     digest: str | None = None
+    approval: Approval | None = None
     session_generation: int | None = None
     mode: Mode | None = None
     identity_id: str | None = None
@@ -652,6 +806,18 @@ class TenantSettings:
     ask_first_group: str | None = None
     idle_minutes: int = 30
     absolute_minutes: int = 480
+    retention_days: int = 730
+    """How long the audit trail keeps its rows."""
+
+
+@dataclass(frozen=True)
+class SettingsChange:
+    """How the settings were changed once: by whom (an operator's id, None from the command line) and when, and what,
+    by name, from what to what."""
+
+    at: datetime
+    by: str | None
+    changed: Mapping[str, tuple[JSON, JSON]]
 
 
 # --- Audit ----------------------------------------------------------------------------------------------------------

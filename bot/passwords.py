@@ -1,9 +1,10 @@
-"""Make temporary passwords that can be read out over the phone, and spell them."""
+"""Make passwords: temporary ones that can be read out over the phone, and those that only machines ever type."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
+from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Final, Protocol, TypeVar
 from unicodedata import normalize
 
@@ -29,10 +30,34 @@ def speakable_password(names: Iterable[str], rng: Chooser = secrets) -> Secret:
     parts = {part for name in names for part in _parts(name)}
     while True:
         words = [rng.choice(WORDS).capitalize() for _ in range(3)]
-        digits = "".join(rng.choice("0123456789") for _ in range(4))
-        password = "-".join([*words, digits])
+        number = "".join(rng.choice(digits) for _ in range(4))
+        password = "-".join([*words, number])
         # Words may join into a name across their hyphen: `Coral-Lava` holds Alla.
         if len(set(words)) == 3 and not any(part in _plain(password) for part in parts):
+            return Secret(password)
+
+
+LENGTH: Final = 16
+"""How many characters a service account's password has."""
+
+SURVIVING: Final = "-.+="
+"""Signs that neither Slack nor a shell nor a URL's path takes for something else."""
+
+_CLASSES: Final = (ascii_lowercase, ascii_uppercase, digits, SURVIVING)
+
+
+def service_password(names: Iterable[str], rng: Chooser = secrets) -> Secret:
+    """A password for an account that nobody uses by hand: 16 characters of all four classes, with nothing of *names*.
+
+    It begins and ends with a letter or a digit, so that no reader takes a sign at the edge for something else. About
+    95 bits.
+    """
+    parts = {part for name in names for part in _parts(name)}
+    while True:
+        password = "".join(rng.choice("".join(_CLASSES)) for _ in range(LENGTH))
+        whole = all(set(each) & set(password) for each in _CLASSES)
+        edges = password[0] not in SURVIVING and password[-1] not in SURVIVING
+        if whole and edges and not any(part in _plain(password) for part in parts):
             return Secret(password)
 
 

@@ -18,6 +18,7 @@ from bot.directory_roles import GLOBAL_ADMINISTRATOR, HARMLESS, names_of
 from bot.model import (
     Grant,
     Identity,
+    Operator,
     Person,
     Plan,
     Rights,
@@ -30,6 +31,9 @@ from bot.model import (
 
 ADMIN_COMMAND: Final = "/m365-roles"
 """Who holds this command is a tenant admin: the people to ask when no other operator can help."""
+
+APPROVE_COMMAND: Final = "/m365 approve"
+"""Who holds this command may agree to what others ask for."""
 
 LONGEST_TICKET: Final = 64
 """A longer ticket is refused before the tenant's pattern, which may be slow on long text, is tried on it."""
@@ -59,9 +63,12 @@ class Code(StrEnum):
     ROLE_ASSIGNABLE_GROUP = "role_assignable_group"
     RESTRICTED_UNIT = "restricted_unit"
     GUEST = "guest"
+    UNLIMITED = "unlimited"
     PROTECTION = "protection"
     ELIGIBILITY = "eligibility"
     ASK_FIRST = "ask_first"
+    APPROVAL = "approval"
+    OWN_REQUEST = "own_request"
     POWER_GROUP = "power_group"
     SESSION = "session"
     DELEGATED_ONLY = "delegated_only"
@@ -88,9 +95,9 @@ class Question:
     """All that a decision is made from. What is not known is left out, and then never allows a write.
 
     `session` and `our_identities` matter to writes; `plan` is given once there is one, so that a change to a group
-    that decides about power is found. `power_groups` are the ids of all groups that any scope names. `asking` is set
-    while a form will still ask for the reason, how the caller was verified and the ticket (and for `can`): what is
-    missing of them is then noted and does not refuse.
+    that decides about power is found. `power_groups` are the ids of all groups that any scope names, `around` those of
+    all groups that the changed ones are in. `asking` is set while a form will still ask for the reason, how the caller
+    was verified and the ticket (and for `can`): what is missing of them is then noted and does not refuse.
     """
 
     rights: Rights
@@ -108,6 +115,7 @@ class Question:
     asking: bool = False
     plan: Plan | None = None
     power_groups: frozenset[str] = frozenset()
+    around: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -124,29 +132,50 @@ class Decision:
         waits = None
         for finding in self.trace:
             if not finding.ok:
-                if finding.code is not Code.ASK_FIRST:
+                if finding.code not in _AGREED_TO:
                     return finding
-                waits = finding
+                waits = waits or finding
         return waits
+
+
+_AGREED_TO: Final = (Code.ASK_FIRST, Code.APPROVAL)
+"""What somebody else may allow by agreeing."""
 
 
 # --- Deciding -------------------------------------------------------------------------------------------------------
 
 
 def decide_person(question: Question) -> Decision:
-    """Whether this person may use this command at all; reads nothing of the tenant."""
+    """Whether this person may use this command at all; reads nothing of the tenant. With a session, also whether the
+    identity that would act in it can do the action at all."""
     trace, live = _about_the_person(question)
+    action, session = question.action, question.session
+    if live and action is not None and not action.own and session is not None and session.identity is not None:
+        trace.append(check_identity(action, session.identity))
     return _verdict(trace, live[0] if live else None)
+
+
+def holds(rights: Rights, command: str, now: datetime, settings: TenantSettings) -> bool:
+    """Whether the person with these *rights* may use *command* for everybody: who so holds the command of a matter of
+    Latchkey's own decides on it."""
+    grant = decide_person(Question(rights, command, None, now, settings)).grant
+    return grant is not None and grant.scope is None
 
 
 def decide(question: Question) -> Decision:
     """Whether this may be done, to this target, as everything is now. Reads of the tenant skip what protects targets.
 
-    Without an action (a built-in such as `help`) this is `decide_person`.
+    Without an action (a built-in such as `help`) this is `decide_person`. What is Latchkey's own has no person as its
+    target: whoever changes it needs a grant that is not limited to some people.
     """
     trace, live = _about_the_person(question)
     action, grant = question.action, live[0] if live else None
-    if action is not None and grant is not None:
+    if action is not None and grant is not None and action.own:
+        grant = _without_limits(live, trace)
+        trace.extend(_about_demands(question, action))
+        if action.approval:
+            trace.append(Finding(Code.APPROVAL, False))
+    elif action is not None and grant is not None:
         if question.target is None:
             trace.append(Finding(Code.TARGET, False))
         else:
@@ -159,7 +188,38 @@ def decide(question: Question) -> Decision:
             trace.append(check_identity(action, question.session.identity))
         if action.writes:
             trace.extend(_about_demands(question, action))
+        if action.approval:
+            trace.append(Finding(Code.APPROVAL, False))
     return _verdict(trace, grant)
+
+
+def decide_agreement(
+    rights: Rights, asked_by: Operator | None, *, own: bool, command: str, now: datetime, settings: TenantSettings
+) -> Decision:
+    """Whether the person with these *rights* may agree to what somebody else asked for, or may deny it.
+
+    *rights* are those to `agreed_by(...)`, which is *command*. What is Latchkey's *own* is agreed to by those who could
+    ask for it themselves.
+    """
+    trace, live = _about_the_person(Question(rights, command, None, now, settings))
+    operator, grant = rights.operator, live[0] if live else None
+    if grant is not None and operator is not None:
+        grant = _without_limits(live, trace)
+        trace.append(_UNBOUND if operator.account_id is None else _BOUND)
+        if asked_by is None or _are_the_same(operator, asked_by):
+            trace.append(Finding(Code.OWN_REQUEST, False))
+    return _verdict(trace, grant)
+
+
+def _are_the_same(one: Operator, other: Operator) -> bool:
+    """Whether two operators are one person, who may have two Slack accounts."""
+    accounts = [operator.account_id and operator.account_id.lower() for operator in (one, other)]
+    return one.id == other.id or (accounts[0] is not None and accounts[0] == accounts[1])
+
+
+def agreed_by(action: Action) -> str:
+    """The command whose holders may agree to *action*."""
+    return action.command if action.own else APPROVE_COMMAND
 
 
 def needs_guard(question: Question) -> bool:
@@ -170,7 +230,8 @@ def needs_guard(question: Question) -> bool:
 
 
 def changed_groups(plan: Plan) -> set[str]:
-    """The ids of the groups whose members *plan* would change: only then does `decide` need `power_groups`."""
+    """The ids of the groups whose members *plan* would change: only then does `decide` need `power_groups` and
+    `around`."""
     return {call.path[1] for call in plan.calls if call.path[0] == "groups"}
 
 
@@ -199,7 +260,7 @@ def _verdict(trace: list[Finding], grant: Grant | None) -> Decision:
     stops = decision.deny
     if stops is None and grant is not None:
         return decision
-    if stops is not None and stops.code is Code.ASK_FIRST and grant is not None:
+    if stops is not None and stops.code in _AGREED_TO and grant is not None:
         return Decision(Verdict.NEEDS_APPROVAL, decision.trace, grant)
     return Decision(Verdict.DENY, decision.trace)
 
@@ -239,6 +300,14 @@ def _no_grant(question: Question) -> Finding:
         when, role = max(ended)
         return Finding(Code.EXPIRED, False, {"role": role, "ended": when.isoformat()})
     return Finding(Code.COMMAND, False, {"command": question.command, "roles": _and(question.rights.other_roles)})
+
+
+def _without_limits(live: Sequence[Grant], trace: list[Finding]) -> Grant | None:
+    """The first grant that counts for everybody; says in *trace* that there is none."""
+    if live[0].scope is None:  # those without a scope come first
+        return live[0]
+    trace.append(Finding(Code.UNLIMITED, False, {"scope": live[0].scope.name}))
+    return None
 
 
 def _about_the_scope(live: Sequence[Grant], target: Person, trace: list[Finding]) -> Grant | None:
@@ -294,7 +363,7 @@ def _about_the_plan(question: Question) -> Iterator[Finding]:
     """Whoever fills such a group decides whom Latchkey may touch, which is more than the command was granted for."""
     if question.plan is None:
         return
-    changed = changed_groups(question.plan)
+    changed = changed_groups(question.plan) | question.around
     settings, scopes = question.settings, [grant.scope for grant in question.rights.grants if grant.scope]
     decisive = {settings.never_touch_group, settings.ask_first_group} | question.power_groups
     decisive.update(group for scope in scopes for group in _groups_of(scope.rule))
@@ -413,8 +482,8 @@ def _condition(rule: ScopeRule) -> str:
 # --- Words ----------------------------------------------------------------------------------------------------------
 
 _DEMANDS: Final = (Code.REASON, Code.VERIFIED, Code.TICKET)
-_ANOTHER_OPERATOR_CAN: Final = (Code.COMMAND, Code.SCOPE, Code.OWN_ACCOUNT)
-_NOBODY_IS_NEEDED: Final = (*_DEMANDS, Code.TARGET, Code.SESSION, Code.FACTS)
+_ANOTHER_OPERATOR_CAN: Final = (Code.COMMAND, Code.SCOPE, Code.UNLIMITED, Code.OWN_ACCOUNT, Code.OWN_REQUEST)
+_NOBODY_IS_NEEDED: Final = (*_DEMANDS, Code.ACCOUNT, Code.TARGET, Code.SESSION, Code.FACTS)
 
 
 def who_helps(decision: Decision, command: str) -> str:
@@ -447,6 +516,21 @@ def words(finding: Finding, ask: Sequence[str] = (), *, zone: tzinfo = UTC) -> s
     """
     facts = {key: _printable(value) for key, value in finding.facts.items()}
     return _yes(finding.code, facts) if finding.ok else _no(finding.code, facts, ask, zone)
+
+
+def briefly(finding: Finding, *, zone: tzinfo = UTC) -> str:
+    """A refusal for a list of what somebody cannot do: the same words for everything that the same stands against."""
+    facts = {key: _printable(value) for key, value in finding.facts.items()}
+    match finding.code:
+        case Code.COMMAND:
+            held = facts["roles"]
+            return f"Your roles do not include it; you hold {held}." if held else "You hold no role at the moment."
+        case Code.IDENTITY_ROLE:
+            return f"{facts['identity']} lacks the directory role for it: {facts['needed']}."
+        case Code.DELEGATED_ONLY:
+            return f"Only a signed-in account can do it, and {facts['identity']} is an application."
+        case _:
+            return words(finding, zone=zone)
 
 
 def _yes(code: Code, facts: Mapping[str, str]) -> str:
@@ -500,7 +584,7 @@ def _no(code: Code, facts: Mapping[str, str], ask: Sequence[str], zone: tzinfo) 
         case Code.ACCOUNT:
             return (
                 "No Microsoft account is linked to you yet, so you may look things up but not change anything. "
-                f"{_ask(ask, 'to link it')}"
+                "Type `/m365 link` to link yours."
             )
         case Code.TARGET:
             return "It is not clear whom this is for. Type the person's sign-in name, such as `adele@contoso.com`."
@@ -532,11 +616,17 @@ def _no(code: Code, facts: Mapping[str, str], ask: Sequence[str], zone: tzinfo) 
             return f"{target} is in a restricted administrative unit, left to its own administrators. {elsewhere}"
         case Code.GUEST:
             return f"{target} is a guest. {facts['why']}"
-        case Code.ASK_FIRST:
+        case Code.UNLIMITED:
             return (
-                f"{target} is on the list of people to ask about first, and approvals are not available here yet. "
-                f"{elsewhere}"
+                f"This concerns everybody, and your role counts only within “{facts['scope']}”. "
+                f"{_ask(ask, 'to do it for you')}"
             )
+        case Code.ASK_FIRST:
+            return f"{target} is on the list of people to ask about first, so somebody else has to approve this."
+        case Code.APPROVAL:
+            return "Somebody else has to approve this."
+        case Code.OWN_REQUEST:
+            return f"Nobody approves their own request. {_ask(ask, 'to look at it')}"
         case Code.POWER_GROUP:
             return (
                 f"The group {facts['group']} decides whom Latchkey may touch, so it is not changed through Latchkey. "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from bot.model import (
     Secret,
     Session,
     SlackUser,
+    Target,
     TenantSettings,
 )
 
@@ -69,6 +70,8 @@ class Sent:
     status: int
     request_id: str | None
     revealed: Secret | None = None
+    says: str = ""
+    """What its step in the story says of it, beside its title."""
 
 
 class Graph(Reader, Protocol):
@@ -110,6 +113,74 @@ class TokenSource(Protocol):
         """A token newer than *refused*, which Graph did not accept, by one new sign-in (with *claims* if demanded)."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a person is asked for when they sign in: Graph's delegated permissions (`.default` is all that was consented
+    to), tokens that can be renewed if it is *lasting*, a new proof of who they are if it must be *fresh*."""
+
+    permissions: tuple[str, ...]
+    lasting: bool = False
+    fresh: bool = False
+    hint: str = ""
+    """The account's user principal name, where only one will do."""
+
+
+class PersonTokens(TokenSource, Protocol):
+    """The tokens of one person's sign-in, in memory only."""
+
+    @property
+    def proved_at(self) -> datetime | None:
+        """When the person last proved to Microsoft who they are, if Microsoft said so."""
+
+    def forget(self) -> None:
+        """Drop every token."""
+
+
+class BrowserSignIn(Protocol):
+    """A sign-in under way in somebody's browser."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def state(self) -> str: ...
+
+    async def finish(self, query: Mapping[str, str]) -> PersonTokens:
+        """Redeem what the browser came back with. Raises `SignInFailed`."""
+
+
+class CodeSignIn(Protocol):
+    """A sign-in under way on some device, by a code."""
+
+    @property
+    def code(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def until(self) -> datetime: ...
+
+    @property
+    def interval(self) -> timedelta:
+        """How long to wait before each `poll`."""
+
+    async def poll(self) -> PersonTokens | None:
+        """Ask once whether somebody has signed in; None if not yet. Raises `SignInFailed`."""
+
+
+class PeopleSignIn(Protocol):
+    """Signs people in with accounts of their own, at our tenant's authority only. Raises `SignInFailed`."""
+
+    @property
+    def has_callback(self) -> bool:
+        """Whether Microsoft can send a browser back to us."""
+
+    async def in_browser(self, asked: Asked) -> BrowserSignIn: ...
+
+    async def by_code(self, asked: Asked) -> CodeSignIn: ...
+
+
 class Tenant(Protocol):
     """Makes Graph clients."""
 
@@ -146,6 +217,13 @@ class Vault(Protocol):
     async def label(self, name: str, version: str, *, tags: Mapping[str, str], enabled: bool = True) -> None:
         """Replace a version's tags and whether it is enabled."""
 
+    async def remove(self, name: str) -> None:
+        """Delete the secret with all its versions, to where `recover` finds it for a while. One that is not there is
+        fine."""
+
+    async def recover(self, name: str) -> None:
+        """Bring a deleted secret back, its versions as they were: only then can its name be used again."""
+
 
 # --- Storage --------------------------------------------------------------------------------------------------------
 
@@ -157,20 +235,26 @@ class Audience(StrEnum):
     """The work channel the request came from, or the requester's DM when that is no work channel."""
     REQUESTER = "requester"
     """Only the person who asked."""
+    CHANNEL = "channel"
+    """The channel that `data["channel"]` names, or the DM of the person whose Slack user id stands there. Nothing else
+    takes its place: what cannot be posted there, or what another company would read there, is given up and logged."""
 
 
 @dataclass(frozen=True)
 class Message:
     """Something that should stand in Slack. The outbox keeps it; the reporter makes Slack agree.
 
-    Saying a message again under the same `key` rewrites it in place. `view` names how it is rendered, from the request
-    `subject` as it is when it is sent, and from `data`. `under` is the key of the message in whose thread it belongs.
-    `after` holds the first posting back until then: a request that ends sooner is one message, already final.
+    Saying a message again under the same `key` rewrites it in place. `view` names how it is rendered (a function of
+    handlers/views/messages.py): from the request `subject` as it is when it is sent, `VIEWS[view](request, known)`; or
+    with `subject` empty and the audience CHANNEL, about no request, `NOTICES[view](known)`. Either finds `data` as
+    `known.data`, and gives None when there is nothing to say any more. `under` is the key of the message in whose
+    thread it belongs. `after` holds the first posting back until then: a request that ends sooner is one message,
+    already final.
     """
 
     key: str
     view: str
-    subject: str
+    subject: str = ""
     audience: Audience = Audience.PLACE
     under: str | None = None
     data: Mapping[str, JSON] = field(default_factory=dict)
@@ -196,7 +280,55 @@ class Operators(DecisionRead, Protocol):
         """Operators with a current grant that holds *command*, a few of them, for *ask ...* in a refusal."""
 
     async def power_groups(self) -> frozenset[str]:
-        """The ids of all groups that a scope names: whoever fills them decides whom Latchkey may touch."""
+        """The ids of all groups that a scope names or that a role follows: whoever fills them decides whom Latchkey may
+        touch, and who may do what."""
+
+
+@dataclass(frozen=True)
+class Leaver:
+    """An operator who has left, and what of theirs was open then.
+
+    `asked` are their own requests that had not begun to change anything, `agreed` those of others that wait to run
+    because they agreed, `running` how many of theirs are being carried out and are finished. `last_admin` says that no
+    tenant admin remains.
+    """
+
+    operator: Operator
+    roles: tuple[str, ...] = ()
+    asked: tuple[Request, ...] = ()
+    agreed: tuple[Request, ...] = ()
+    running: int = 0
+    last_admin: bool = False
+
+
+@dataclass(frozen=True)
+class Parting:
+    """What becomes of that: the requests as they end, the audit rows, and what is said."""
+
+    requests: Sequence[Request] = ()
+    audit: Sequence[AuditRecord] = ()
+    say: Sequence[Message] = ()
+
+
+class Leaving(Protocol):
+    async def let_go(self, operator_id: str, part: Callable[[Leaver], Parting]) -> Leaver | None:
+        """Suspend an operator and write what *part* makes of it, in one transaction; None if they are suspended
+        already.
+
+        *part* runs in the writer's thread and must be pure.
+        """
+
+
+class Following(Protocol):
+    """The grants that follow Entra groups. Each method is one transaction, audited person by person."""
+
+    async def match(self, group_grant_id: str, members: Collection[str], *, read_at: datetime) -> tuple[int, int]:
+        """Let exactly the operators among *members* (account ids, in small letters) hold the role; how many began and
+        ended."""
+
+    async def end_unread(self, group_grant_id: str, why: str, *, say: Callable[[int], Sequence[Message]]) -> int:
+        """End every grant that follows it, the group grant itself staying; how many they were. If there were any, *say*
+        gets their number and its messages go out with the same commit."""
 
 
 class Settings(Protocol):
@@ -206,7 +338,8 @@ class Settings(Protocol):
 class SessionLog(Protocol):
     """Remembers management sessions, so that generations only grow, also across restarts."""
 
-    async def last(self) -> Session | None: ...
+    async def last(self) -> Sequence[Session]:
+        """The latest session of the tenant and of each operator who ever had one of their own."""
 
     async def save(self, session: Session, *audit: AuditRecord) -> None:
         """Write the session and what is to be audited of it in one transaction."""
@@ -273,6 +406,57 @@ class AuditTrail(Protocol):
         """Chain and commit the records, durably."""
 
 
+@dataclass(frozen=True)
+class AuditSelection:
+    """Which rows of the audit trail are wanted: those that fit everything that is given.
+
+    `operator` finds what they did and what was decided about them as an operator, `target` what was done to an account;
+    both together, either of these. `action` finds the rows of requests for it. `refused`: by Latchkey, by another
+    person or by Microsoft. `break_glass`: agreed to alone, reviewed, or granted in an emergency. `leavers`: operators
+    who left, were suspended or came back.
+    """
+
+    operator: str | None = None
+    target: str | None = None
+    request: str | None = None
+    action: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    refused: bool = False
+    break_glass: bool = False
+    leavers: bool = False
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """A row of the trail as people read it.
+
+    `target_name` is what the target was called then, if the row belongs to a request. `sealed` is the row as it lies in
+    the file: its JSON with the seal of the row before (`prev`) and its own (`mac`) in hex.
+    """
+
+    seq: int
+    at: datetime
+    record: AuditRecord
+    target_name: str = ""
+    sealed: str = ""
+
+
+class AuditReading(Protocol):
+    """Looks things up in the audit trail."""
+
+    async def query(
+        self, about: AuditSelection = ..., *, before_seq: int | None = None, limit: int = 20
+    ) -> Sequence[AuditRow]:
+        """Rows of the selection, newest first. For the next page give the last row's `seq` as *before_seq*."""
+
+    async def each(self, about: AuditSelection, take: Callable[[AuditRow], None], *, limit: int) -> tuple[int, bool]:
+        """Hand each row of the selection to *take*, in a thread, oldest first; of more than *limit* the newest.
+
+        Returns how many there were, and whether older ones were left out.
+        """
+
+
 # --- Slack ----------------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +468,8 @@ class Preview:
     plan: Plan | None
     warnings: tuple[str, ...] = ()
     suggestions: tuple[Person, ...] = ()
+    target: Target | None = None
+    """What it is about, where that is no person."""
 
 
 class Forms(Protocol):

@@ -24,8 +24,12 @@ async def explain(
 ) -> Refusal:
     """Put a refusal of *command* into words for *asker*."""
     ask = await who_can_help(decision, command, asker, operators)
-    # What stops it is the sentence itself.
-    others = [finding for finding in decision.trace if finding is not decision.deny]
+    # What stops it is the sentence itself; that they are an operator goes without saying.
+    others = [
+        finding
+        for finding in decision.trace
+        if finding is not decision.deny and not (finding.ok and finding.code is policy.Code.OPERATOR)
+    ]
     return Refusal(
         policy.because(decision, ask, zone=zone),
         [[finding.ok, policy.words(finding, zone=zone)] for finding in others],

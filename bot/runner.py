@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NoReturn
 from weakref import WeakValueDictionary
 
-from bot import policy
+from bot import approvals, policy, story
 from bot.actions import catalogue
 from bot.carrying_out import CarryingOut
-from bot.directory import find_people, read_exactly, read_person
-from bot.errors import BadInput, Conflict, LatchkeyError
+from bot.directory import find_people, groups_around, read_exactly, read_person
+from bot.errors import BadInput, Conflict, LatchkeyError, NoLonger, NotPossible
 from bot.journey import A_PERSON_MAY_TAKE, Journey, Means, Rests
-from bot.model import Person, Plan, RequestState, digest
+from bot.model import Approval, ApprovalState, Person, Plan, RequestState, Target, digest
 from bot.ports import Preview
 from bot.road import Point
-from bot.session import Acting, SessionOff
+from bot.session import Acting, OwnSessionOff, SessionOff
+from bot.standing import WRITES
 
 log = logging.getLogger(__name__)
 
@@ -69,12 +70,13 @@ class Runner:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Points 4 to 6: the right to act, the target as it is now, and the plan about it."""
+    """Points 4 to 6: the right to act, the target as it is now, the plan about it, and what was decided on that."""
 
     acting: Acting
-    person: Person
+    subject: Person | Target
     plan: Plan
     digest: str
+    decision: policy.Decision
 
 
 class _Walk:
@@ -99,6 +101,8 @@ class _Walk:
                 await self._carrying_out.look_again()
             case RequestState.AWAITING_CONFIRMATION if self._journey.is_due:
                 await self._journey.rest(RequestState.EXPIRED, "Nobody confirmed this in time, so nothing was done.")
+            case RequestState.AWAITING_APPROVAL if self._journey.is_due:
+                await self._remind()
             case RequestState.DONE | RequestState.UNKNOWN if self._journey.has_a_secret_to_show:
                 await self._carrying_out.see_to_the_reveal()
             case state:
@@ -113,11 +117,26 @@ class _Walk:
             )
             return
         try:
+            if isinstance(error, NoLonger) and state not in {RequestState.RUNNING, RequestState.UNKNOWN}:
+                await self._journey.rest(RequestState.REFUSED, str(error), answer={})
             if isinstance(error, SessionOff) and state not in {RequestState.RUNNING, RequestState.UNKNOWN}:
-                await self._journey.ask_again(str(error), {"open": True})
+                question = {"sign_in": "session"} if isinstance(error, OwnSessionOff) else {"open": True}
+                await self._journey.ask_again(str(error), question)
+            if isinstance(error, BadInput) and self._journey.form_is_open and self._journey.action.own:
+                await self._to_be_corrected(str(error))
             await self._carrying_out.fail(error)
         except Rests:
             pass
+        except Conflict:  # somebody ended it meanwhile, and said why
+            log.info("request changed meanwhile", extra={"request": self._journey.request.id})
+
+    async def _to_be_corrected(self, sentence: str) -> NoReturn:
+        """What stands in an open form cannot be used: the form says why, and stays."""
+        due = self._means.clock.now() + A_PERSON_MAY_TAKE
+        await self._journey.save(state=RequestState.AWAITING_CONFIRMATION, sentence=sentence, due_at=due)
+        target = self._journey.request.target
+        await self._means.forms.fill(self._journey.request, Preview(None, None, warnings=(sentence,), target=target))
+        raise Rests
 
     def _alone(self) -> asyncio.Lock:
         """The lock that serialises writes to this request's target."""
@@ -132,21 +151,21 @@ class _Walk:
         if request.action not in catalogue():
             sentence, answer = await self._means.enquiries.answer(request)
             await self._journey.rest(RequestState.DONE, sentence, answer=answer)
-        acting, person = await self._reach()
+        acting, subject = await self._reach()
         if self._journey.action.answer:
-            await self._answer(acting, person)
+            await self._answer(acting, subject)
         if request.preview:
-            await self._preview(await self._plan(acting, person))
+            await self._preview(await self._plan(acting, subject))
         if request.form or self._journey.action.confirm:
             # Also when its form is not known (a crash right after it opened): nothing else confirms such an action.
-            await self._ask_to_confirm(acting, person)
+            await self._ask_to_confirm(acting, subject)
         self._start()
         alone = self._alone()
         somebody_else_writes = alone.locked()
         async with alone:
             if somebody_else_writes:
-                acting, person = await self._reach()
-            await self._carry_out(await self._plan(acting, person))
+                acting, subject = await self._reach()
+            await self._carry_out(await self._plan(acting, subject))
 
     async def _confirmed(self) -> None:
         """Somebody agreed. Points 3 to 6 once more: rights and the tenant may have changed since they looked."""
@@ -162,9 +181,12 @@ class _Walk:
     # --- 3: the person -----------------------------------------------------------------------------------------------
 
     async def _decide_on_the_person(self) -> None:
-        decision = policy.decide_person(await self._question())
+        question = await self._question()
+        decision = policy.decide_person(question)
         if decision.verdict is policy.Verdict.DENY:
             await self._journey.refuse(decision)
+        if question.action is not None and question.action.writes and question.rights.operator is not None:
+            await self._means.standing.check(question.rights.operator, fresh=WRITES)
         self._means.passed(Point.PERSON_DECIDED)
 
     async def _question(self) -> policy.Question:
@@ -184,21 +206,35 @@ class _Walk:
 
     # --- 4 and 5: session, target, the full decision -----------------------------------------------------------------
 
-    async def _reach(self) -> tuple[Acting, Person]:
-        acting = await self._journey.open_session()
+    async def _reach(self) -> tuple[Acting, Person | Target]:
+        acting = await self._journey.reach()
         self._means.passed(Point.SESSION_OPEN)
         question = await self._question()
-        person = await self._resolve(acting, guard=policy.needs_guard(question))
-        await self._decide(replace(question, target=person), acting, person)
-        self._journey.request = replace(self._journey.request, target=person.target)
+        able = policy.decide_person(replace(question, session=acting.session))
+        if able.verdict is policy.Verdict.DENY:  # before anything is asked of Microsoft
+            await self._journey.refuse(able)
+        subject = await self._find(acting) or await self._resolve(acting, guard=policy.needs_guard(question))
+        await self._decide(question, acting, subject)
+        self._journey.request = replace(self._journey.request, target=_target(subject))
         self._means.passed(Point.RESOLVED)
-        return acting, person
+        return acting, subject
 
-    async def _decide(self, question: policy.Question, acting: Acting, person: Person) -> None:
-        ours = frozenset({acting.identity.id})
-        decision = policy.decide(replace(question, session=acting.session, our_identities=ours))
-        if decision.verdict is not policy.Verdict.ALLOW:
-            await self._journey.refuse(decision, person)
+    async def _decide(self, question: policy.Question, acting: Acting, subject: Person | Target) -> policy.Decision:
+        """What was decided, if it is not a no: then the request has ended."""
+        if isinstance(subject, Person):
+            ours = frozenset({acting.identity.id})
+            question = replace(question, target=subject, session=acting.session, our_identities=ours)
+        decision = policy.decide(question)
+        if decision.verdict is policy.Verdict.DENY:
+            await self._journey.refuse(decision, _target(subject))
+        return decision
+
+    async def _find(self, acting: Acting) -> Target | None:
+        """What a change of Latchkey itself is about; None for what is done to a person."""
+        request, action = self._journey.request, self._journey.action
+        if action.find is None:
+            return None
+        return request.target or await action.find(acting.graph, request.typed, request.slack)
 
     async def _resolve(self, acting: Acting, *, guard: bool) -> Person:
         request, writes = self._journey.request, self._journey.action.writes
@@ -234,52 +270,55 @@ class _Walk:
 
     # --- 6: the plan -------------------------------------------------------------------------------------------------
 
-    async def _plan(self, acting: Acting, person: Person) -> _Prepared:
+    async def _plan(self, acting: Acting, subject: Person | Target) -> _Prepared:
         action, request = self._journey.action, self._journey.request
         if action.plan is None:
             raise BadInput(f"`{action.name}` only looks something up: there is nothing to confirm or to preview.")
         inputs = action.parse(request.inputs)
-        plan = await action.plan(acting.graph, person, inputs, acting.identity)
-        question = replace(await self._question(), target=person, plan=plan)
-        if policy.changed_groups(plan):
-            question = replace(question, power_groups=await self._means.operators.power_groups())
-        await self._decide(question, acting, person)
+        plan = await action.plan(acting.graph, subject, inputs, acting.identity)
+        question = replace(await self._question(), plan=plan)
+        if changed := policy.changed_groups(plan):
+            around = await groups_around(acting.graph, changed)
+            question = replace(question, power_groups=await self._means.operators.power_groups(), around=around)
+        decision = await self._decide(question, acting, subject)
         self._means.passed(Point.PLANNED)
         return _Prepared(
             acting,
-            person,
+            subject,
             plan,
             digest(
                 action=action.name,
-                target_id=person.id,
+                target_id=subject.id,
                 inputs=asdict(inputs),  # defaults included, so that it does not matter who filled them in
                 mode=acting.session.mode.value,
                 identity_id=acting.identity.id,
                 plan=plan,
             ),
+            decision,
         )
 
-    async def _answer(self, acting: Acting, person: Person) -> NoReturn:
+    async def _answer(self, acting: Acting, subject: Person | Target) -> NoReturn:
         action = self._journey.action
-        if action.answer is None:
+        if action.answer is None or not isinstance(subject, Person):
             raise BadInput(f"`{action.name}` changes something: it has nothing to show.")
-        answer = await action.answer(acting.graph, person, action.parse(self._journey.request.inputs))
+        answer = await action.answer(acting.graph, subject, action.parse(self._journey.request.inputs))
         shown = {"title": answer.title, "facts": [list(fact) for fact in answer.facts], "notes": list(answer.notes)}
         await self._journey.rest(RequestState.DONE, answer.title, answer=shown)
 
     async def _preview(self, prepared: _Prepared) -> NoReturn:
-        wish = self._journey.action.phrase.format(target=prepared.person.name)
+        wish = self._journey.action.phrase.format(target=prepared.subject.name)
         title = f"Preview: this would {wish}. Nothing was done."
-        shown = {"title": title, "facts": _in_lines(prepared.plan), "notes": list(prepared.plan.notes)}
+        notes = [*prepared.plan.notes, *_who_else(prepared.decision)]
+        shown = {"title": title, "facts": _in_lines(prepared.plan), "notes": notes}
         await self._journey.rest(RequestState.DONE, title, answer=shown)
 
     # --- 7: confirming -----------------------------------------------------------------------------------------------
 
-    async def _ask_to_confirm(self, acting: Acting, person: Person) -> NoReturn:
+    async def _ask_to_confirm(self, acting: Acting, subject: Person | Target) -> NoReturn:
         """Show whom it will hit and wait for the press of the button that names them."""
         unanswered = self._journey.action.missing(self._journey.request.inputs)
-        prepared = None if unanswered else await self._plan(acting, person)
-        earlier = await self._same_again(person)
+        prepared = None if unanswered else await self._plan(acting, subject)
+        earlier = await self._same_again(subject)
         await self._journey.save(
             state=RequestState.AWAITING_CONFIRMATION,
             sentence="",
@@ -288,14 +327,19 @@ class _Walk:
             digest=prepared.digest if prepared else None,
             repeat_of=earlier[0] if earlier else None,
         )
-        warnings = (f"{earlier[1]} Go on only if it has to be done again.",) if earlier else ()
-        await self._means.forms.fill(
-            self._journey.request, Preview(person, prepared.plan if prepared else None, warnings=warnings)
+        warnings = (
+            *((f"{earlier[1]} Go on only if it has to be done again.",) if earlier else ()),
+            *(_who_else(prepared.decision) if prepared else ()),
         )
+        person = subject if isinstance(subject, Person) else None
+        preview = Preview(person, prepared.plan if prepared else None, warnings=warnings, target=_target(subject))
+        await self._means.forms.fill(self._journey.request, preview)
         raise Rests
 
     async def _carry_out(self, prepared: _Prepared) -> None:
         await self._make_sure(prepared)
+        await self._make_sure_others_agree(prepared)
+        await self._make_sure_somebody_signed_in(prepared.plan)
         self._means.passed(Point.CONFIRMED)
         await self._carrying_out.run(prepared.acting)
 
@@ -303,18 +347,79 @@ class _Walk:
         """What was seen is what will run, and nobody has just done the same."""
         planned: dict[str, Any] = {"plan": prepared.plan, "digest": prepared.digest}
         if self._journey.request.digest not in (None, prepared.digest):
-            sentence = "Something about this account changed since you looked. Nothing was done yet."
+            what = "this account" if isinstance(prepared.subject, Person) else "this"
+            sentence = f"Something about {what} changed since you looked. Nothing was done yet."
             await self._journey.ask_again(sentence, {"ask": True, "changes": _in_lines(prepared.plan)}, **planned)
-        earlier = await self._same_again(prepared.person)
+        earlier = await self._same_again(prepared.subject)
         if earlier:
             sentence = f"{earlier[1]} Nothing was done yet."
             await self._journey.ask_again(sentence, {"ask": True, "repeat_of": earlier[0]}, **planned)
         self._journey.request = replace(self._journey.request, **planned)
 
-    async def _same_again(self, person: Person) -> tuple[str, str] | None:
-        """The id of a request that did the same a short while ago, and a sentence about it."""
+    async def _make_sure_others_agree(self, prepared: _Prepared) -> None:
+        """Where somebody else has to agree: they did, to this very plan, and it still counts."""
+        if prepared.decision.verdict is not policy.Verdict.NEEDS_APPROVAL or not prepared.plan.calls:
+            return
+        request = self._journey.request
+        objection = await self._means.approvals.objection(request, self._journey.action, prepared.digest)
+        if objection is None:
+            return
+        channel = self._means.approvals_channel
+        if not channel:
+            raise NotPossible(
+                "Somebody else has to approve this, and no channel for approvals is set. Ask whoever runs Latchkey to "
+                "set LATCHKEY_APPROVALS_CHANNEL."
+            )
+        needs = prepared.decision.deny
+        why = policy.words(needs) if needs else ""
+        now = self._means.clock.now()
+        approval = approvals.ask(prepared.digest, " ".join(filter(None, (objection, why))), channel, now)
+        asked = {"approval": approval.id, "plan_digest": approval.digest, "why": approval.why}
+        sentence = " ".join(filter(None, (objection, "It waits for somebody else to approve it.")))
+        try:
+            async with self._means.approvals.room_for(request):
+                self._journey.notes.append(self._journey.record("approval.asked", asked))
+                await self._journey.rest(
+                    RequestState.AWAITING_APPROVAL,
+                    sentence,
+                    approval=approval,
+                    due_at=approvals.next_look(approval),
+                    answer={**_without_questions(request.answer), "changes": _in_lines(prepared.plan)},
+                    also=story.superseded(request),
+                )
+        except Rests:
+            await self._means.forms.tell(self._journey.request, sentence, again=False)
+            raise
+
+    async def _make_sure_somebody_signed_in(self, plan: Plan) -> None:
+        """Where a plan needs an administrator's own sign-in, that has happened."""
+        if self._journey.needs_sign_in(plan.calls):
+            sentence = "Now an administrator of the tenant has to sign in, so that this can be done."
+            answer = {**_without_questions(self._journey.request.answer), "sign_in": "set_up"}
+            await self._journey.ask_again(sentence, answer)
+
+    async def _remind(self) -> NoReturn:
+        """Nobody has answered for a while: say so once more, or give up."""
+        approval = self._journey.request.approval
+        now = self._means.clock.now()
+        if approval is None or now >= approval.expires_at:
+            gone = replace(approval, state=ApprovalState.EXPIRED, decided_at=now) if approval else None
+            sentence = "Nobody approved this in time, so nothing was done."
+            try:
+                await self._journey.rest(RequestState.EXPIRED, sentence, approval=gone)
+            except Rests:
+                await self._means.approvals.give_undo_back(self._journey.request)
+                raise
+        reminded = replace(approval, reminders=approval.reminders + 1)
+        await self._journey.save(approval=reminded, due_at=_not_past(reminded, now))
+        raise Rests
+
+    async def _same_again(self, subject: Person | Target) -> tuple[str, str] | None:
+        """The id of a request that did the same to somebody a short while ago, and a sentence about it."""
         request, now = self._journey.request, self._means.clock.now()
-        found = await self._means.requests.latest_on(person.id, request.action, now - SAME_AGAIN)
+        if not isinstance(subject, Person):
+            return None
+        found = await self._means.requests.latest_on(subject.id, request.action, now - SAME_AGAIN)
         if (
             found is None
             or found[0].id in (request.id, request.repeat_of, request.undo_of)
@@ -322,9 +427,32 @@ class _Walk:
         ):
             return None
         earlier, operator = found
-        wish = self._journey.action.phrase.format(target=person.name)
+        wish = self._journey.action.phrase.format(target=subject.name)
         ago = _ago(now - (earlier.started_at or earlier.created_at))
         return earlier.id, f"{operator.name or 'Somebody'} already asked to {wish} {ago}."
+
+
+def _target(subject: Person | Target) -> Target:
+    return subject.target if isinstance(subject, Person) else subject
+
+
+def _who_else(decision: policy.Decision) -> tuple[str, ...]:
+    """What is to be known before asking for it: that somebody else has to agree."""
+    waits = decision.verdict is policy.Verdict.NEEDS_APPROVAL and decision.deny
+    return (policy.words(waits),) if waits else ()
+
+
+def _not_past(approval: Approval, now: datetime) -> datetime:
+    """When to look at the question again. After a long sleep of the bot, reminders are not made up for."""
+    return max(approvals.next_look(approval), min(now + SAME_AGAIN, approval.expires_at))
+
+
+_QUESTIONS: Final = frozenset({"ask", "open", "sign_in", "repeat_of", "may_open"})
+
+
+def _without_questions(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer without the questions that were answered meanwhile."""
+    return {key: value for key, value in answer.items() if key not in _QUESTIONS}
 
 
 def _ago(passed: timedelta) -> str:

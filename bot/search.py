@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bot import policy
-from bot.actions import catalogue
+from bot.actions import delegated
 from bot.directory import find_people, read_person, search_groups, search_licenses
 from bot.model import Person, SlackUser, Step, Target
 from bot.ports import Clock, DecisionRead, Reader, Settings
-from bot.session import ManagementSession
+from bot.session import WhoseSession
 
 _SHOWN = 10
 
@@ -19,9 +19,7 @@ _SHOWN = 10
 class Search:
     """Looks targets up through the management session, opening it if need be."""
 
-    def __init__(
-        self, *, clock: Clock, operators: DecisionRead, settings: Settings, session: ManagementSession
-    ) -> None:
+    def __init__(self, *, clock: Clock, operators: DecisionRead, settings: Settings, session: WhoseSession) -> None:
         self._clock = clock
         self._operators = operators
         self._settings = settings
@@ -32,7 +30,7 @@ class Search:
         question = await self._question(slack, command)
         if not _may(question):
             return []
-        reader = await self._reader()
+        reader = await self._reader(question)
         found = await find_people(reader, typed, limit=_SHOWN)
         if any(grant.scope for grant in question.rights.grants):
             guard = policy.needs_guard(question)
@@ -42,28 +40,28 @@ class Search:
 
     async def groups(self, slack: SlackUser, command: str, typed: str) -> Sequence[Target]:
         """Groups of a similar name."""
-        if not _may(await self._question(slack, command)):
-            return []
-        return await search_groups(await self._reader(), typed, _SHOWN)
+        question = await self._question(slack, command)
+        return await search_groups(await self._reader(question), typed, _SHOWN) if _may(question) else []
 
     async def licenses(self, slack: SlackUser, command: str, typed: str) -> Sequence[Target]:
         """The tenant's licences."""
-        if not _may(await self._question(slack, command)):
-            return []
-        return await search_licenses(await self._reader(), typed, _SHOWN)
+        question = await self._question(slack, command)
+        return await search_licenses(await self._reader(question), typed, _SHOWN) if _may(question) else []
 
     async def _question(self, slack: SlackUser, command: str) -> policy.Question:
         return policy.Question(
             rights=self._operators.rights(slack, command),
             command=command,
-            action=next((action for action in catalogue().values() if action.command == command), None),
+            action=next((action for action in delegated().values() if action.command == command), None),
             now=self._clock.now(),
             settings=await self._settings.current(),
             asking=True,
         )
 
-    async def _reader(self) -> Reader:
-        return (await self._session.ensure(opened_for="search", tell=_nobody)).graph
+    async def _reader(self, question: policy.Question) -> Reader:
+        operator = question.rights.operator
+        session = await self._session.of(operator.id if operator else None)
+        return (await session.ensure(opened_for="search", tell=_nobody)).graph
 
 
 def _may(question: policy.Question) -> bool:

@@ -5,46 +5,68 @@ from __future__ import annotations
 import asyncio
 import gc
 import getpass
-import json
 import logging
-import os
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 import aiohttp
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from bot.administration import Administration
+from bot.approvals import Approvals
+from bot.auditing import Auditing
 from bot.clock import SystemClock
 from bot.config import Config
 from bot.doctor import Doctor, Line
 from bot.enquiries import Enquiries
 from bot.errors import ConfigurationError
-from bot.housekeeping import erase_what_ran_out, every_night
+from bot.expiry import tell_of_ends
+from bot.group_grants import GroupGrants
+from bot.health import Health
+from bot.housekeeping import audit_head, erase_what_ran_out, every_night
 from bot.identities import Application, ManagedIdentity, ServiceAccount, ServiceIdentity, SignedInNow
+from bot.in_sandbox import killed_at, sandbox_time
 from bot.journey import Means
+from bot.leavers import Leavers
+from bot.linking import Linking
 from bot.logs import set_up_logging
 from bot.microsoft.bot_tokens import BotTokens
 from bot.microsoft.client import GraphClient, MicrosoftTenant
 from bot.microsoft.credentials import LateCredential, bot_credential
 from bot.microsoft.http import azure_transport, open_http
+from bot.microsoft.people import EntraPeople
 from bot.microsoft.sdk_logs import quiet_sdk_loggers
 from bot.microsoft.signin import EntraSignIn
-from bot.model import IdentityKind, Secret, TenantSettings
+from bot.model import Author, IdentityKind, Secret, TenantSettings
+from bot.office import Office
+from bot.office.identity import IdentityDesk
+from bot.office.roles import RolesDesk
+from bot.office.sessions import SessionDesk
+from bot.office.settings import SettingsDesk
+from bot.ports import Asked
 from bot.reveals import SecretsInWaiting
-from bot.road import Passed, Point, unobserved
+from bot.road import unobserved
+from bot.roll import Roll
 from bot.runner import Runner
 from bot.search import Search
+from bot.serving import served
 from bot.session import ManagementSession
+from bot.sessions import Sessions
+from bot.sign_in_pages import SignInPages
+from bot.signed_in import GoingOn
+from bot.signing_in import Purpose, SigningIn
+from bot.standing import Standing
 from bot.worker import Worker
+from handlers.files import Files
 from handlers.forms import Forms
 from handlers.front_door import LARGEST
+from handlers.identity import People
 from handlers.room import Room, slack_room
 from handlers.slack import Slack, follow_nothing, make_client
 from handlers.socket import Sockets
@@ -52,10 +74,12 @@ from storage import guard
 from storage.audit import AuditTrail
 from storage.audit_key import kept_head, key_from_file
 from storage.database import Database
+from storage.expiring import Expiring
+from storage.following import Following
 from storage.inbox import Inbox
+from storage.leaving import Leaving
 from storage.operators import Operators
 from storage.outbox import Outbox
-from storage.power import Author
 from storage.requests import Requests
 from storage.sessions import SessionLog
 from storage.settings import Settings
@@ -75,6 +99,7 @@ class Microsoft:
     vault: KeyVault
     tenant: MicrosoftTenant
     signing_in: EntraSignIn
+    people: EntraPeople
     bot_graph: GraphClient
 
 
@@ -90,6 +115,9 @@ class Storage:
     inbox: Inbox
     outbox: Outbox
     requests: Requests
+    leaving: Leaving
+    following: Following
+    expiring: Expiring
 
 
 @asynccontextmanager
@@ -132,6 +160,16 @@ async def microsoft(config: Config, clock: SystemClock) -> AsyncIterator[Microso
                 service_client_secret=config.secret("service_client_secret"),
                 worker_client_id=config.worker_client_id,
             ),
+            EntraPeople(
+                authority_host=config.authority_host,
+                tenant_id=config.tenant_id,
+                graph_url=config.graph_url,
+                clock=clock,
+                ca_file=config.extra_ca_file,
+                client_id=config.signin_client_id,
+                client_secret=config.secret("signin_client_secret"),
+                callback_url=config.callback_url,
+            ),
             tenant.graph(BotTokens(credential, config.graph_url)),
         )
 
@@ -152,15 +190,19 @@ async def storage(config: Config, clock: SystemClock, key: Secret) -> AsyncItera
     async with Database(config.database, tenant=config.tenant_id, clock=clock) as db:
         trail = AuditTrail(db, key)
         inbox, outbox = Inbox(db), Outbox(db)
+        operators, requests = Operators(db, trail), Requests(db, trail, inbox, outbox)
         opened = Storage(
             db,
             trail,
-            Operators(db, trail),
+            operators,
             Settings(db, trail),
             SessionLog(db, trail),
             inbox,
             outbox,
-            Requests(db, trail, inbox, outbox),
+            requests,
+            Leaving(db, trail, operators, requests, outbox),
+            Following(db, trail, outbox),
+            Expiring(db, outbox),
         )
         head_file = config.head_file
         await guard.check(db, trail, opened.operators, head_file=head_file)
@@ -201,11 +243,24 @@ class Latchkey:
     """The running bot, as its supervisor and its tests see it. `over` is set when it cannot go on by itself."""
 
     session: ManagementSession
+    """The tenant's own, of Advanced mode."""
+    sessions: Sessions
+    signing_in: SigningIn
     worker: Worker
     room: Room
     sockets: Sockets | None
     storage: Storage
+    approvals: Approvals
     over: asyncio.Event
+
+    @property
+    def session_on(self) -> bool:
+        return any(session.acting() is not None for session in self.sessions.all())
+
+    @property
+    def turned_away(self) -> Mapping[int, int]:
+        """Deliveries refused since the start, by HTTP status."""
+        return self.room.front_door.turned_away
 
     async def ready(self) -> bool:
         """Whether Slack can reach it and it can remember."""
@@ -224,40 +279,128 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
         raise ConfigurationError(
             "Set LATCHKEY_SLACK_APP_TOKEN for Socket Mode, or LATCHKEY_HTTP_PORT and LATCHKEY_SLACK_SIGNING_SECRET."
         )
+    if config.callback_url:
+        config.need("http_port", "signin_client_id")  # which serve it
     async with AsyncExitStack() as stack:
         clock, over = SystemClock(), asyncio.Event()
         if config.sandbox_clock:
-            await stack.enter_async_context(_sandbox_time(config.sandbox_clock, clock, over.set))
+            await stack.enter_async_context(sandbox_time(config.sandbox_clock, clock, over.set))
         ways = await stack.enter_async_context(microsoft(config, clock))
         store = await stack.enter_async_context(storage(config, clock, await audit_key(config, ways)))
         web_api = await stack.enter_async_context(slack(config))
-        session = ManagementSession(
+        reveals = SecretsInWaiting(clock)
+        worker = Worker(store.requests, clock)
+        session = Sessions(
             clock=clock,
             settings=store.settings,
-            sessions=store.sessions,
+            log=store.sessions,
             identity_of=lambda settings: service_identity(config, ways, settings),
             tenant=ways.tenant,
             zone=config.zone,
+            operators=store.operators,
+            requests=store.requests,
+            outbox=store.outbox,
+            worker=worker,
         )
         await session.start()
         stack.push_async_callback(session.close)
-        reveals = SecretsInWaiting(clock)
-        worker = Worker(store.requests, clock)
-        forms = Forms(slack=web_api, settings=store.settings, ticket_pattern=config.ticket_pattern)
-        enquiries = Enquiries(
+        forms = Forms(
+            slack=web_api,
+            settings=store.settings,
+            offered=store.operators,
+            ticket_pattern=config.ticket_pattern,
+        )
+        auditing = Auditing(
             clock=clock,
             operators=store.operators,
             requests=store.requests,
+            trail=store.trail,
+            directory=ways.bot_graph,
+            files=Files(web_api),
+            zone=config.zone,
+        )
+        enquiries = Enquiries(
+            clock=clock,
+            operators=store.operators,
             settings=store.settings,
             session=session,
-            audit=store.trail,
+            auditing=auditing,
+            roll=Roll(store.operators),
             zone=config.zone,
             ticket_pattern=config.ticket_pattern,
         )
-        passed = _killed_at(config.sandbox_kill_at) if config.sandbox_kill_at else unobserved
+        passed = killed_at(config.sandbox_kill_at) if config.sandbox_kill_at else unobserved
+        installed = await web_api.who_we_are(config.slack_app_token.get_secret_value() or None)
+        people = People(web_api, clock, installed, config.support_contact)
+        standing = Standing(clock=clock, directory=ways.bot_graph, slack=people)
+        told_in = config.approvals_channel or config.alerts_channel
+        leavers = Leavers(
+            clock=clock,
+            operators=store.operators,
+            leaving=store.leaving,
+            standing=standing,
+            directory=ways.bot_graph,
+            sessions=session,
+            channel=told_in,
+        )
+        group_grants = GroupGrants(
+            clock=clock,
+            operators=store.operators,
+            following=store.following,
+            directory=ways.bot_graph,
+            channel=told_in,
+        )
+        store.operators.on_change(group_grants.wake)
+        signing_in = SigningIn(
+            clock=clock,
+            people=ways.people,
+            tenant=ways.tenant,
+            tenant_id=config.tenant_id,
+            operators=store.operators,
+            audit=store.trail,
+            page=config.callback_url.removesuffix("callback") + "signin" if config.callback_url else "",
+        )
+        stack.push_async_callback(signing_in.close)
+        approvals = Approvals(clock, store.requests, store.operators, store.settings, store.trail, standing, signing_in)
+        going_on = GoingOn(clock, store.requests, store.operators, approvals, worker)
+        for purpose, handler in (
+            (Purpose.LINK, Linking(store.operators, store.settings).linked),
+            (Purpose.SESSION, session.signed_in),
+            (Purpose.SET_UP, going_on.set_up),
+            (Purpose.APPROVAL, going_on.approved),
+        ):
+            signing_in.on(purpose, handler)
+        identity = IdentityDesk(
+            clock=clock,
+            vault=ways.vault,
+            secret_name=config.service_secret_name,
+            signing_in=ways.signing_in,
+            identity_of=lambda settings: service_identity(config, ways, settings),
+            tenant=ways.tenant,
+            directory=ways.bot_graph,
+            settings=store.settings,
+            operators=store.operators,
+            worker_client_id=config.worker_client_id,
+        )
+        office = Office(
+            session=session.shared,
+            desks={
+                "identity": identity,
+                "session": SessionDesk(session),
+                "settings": SettingsDesk(store.settings),
+                "roles": RolesDesk(store.operators, people, standing, config.zone),
+            },
+            directory=ways.bot_graph,
+            tenant=ways.tenant,
+            sign_ins=signing_in,
+            stored=identity,
+        )
         room = slack_room(
             slack=web_api,
-            installed=await web_api.who_we_are(config.slack_app_token.get_secret_value() or None),
+            installed=installed,
+            people=people,
+            leavers=leavers,
+            standing=standing,
             clock=clock,
             zone=config.zone,
             support=config.support_contact,
@@ -276,9 +419,14 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             search=Search(clock=clock, operators=store.operators, settings=store.settings, session=session),
             forms=forms,
             worker=worker,
+            approvals=approvals,
+            signing_in=signing_in,
+            health=Health(clock, ways.bot_graph),
             passed=passed,
         )
         session.on_change(room.home.session_changed)
+        store.requests.on_change(room.home.request_changed)
+        store.operators.on_change(room.home.rights_changed)
         means = Means(
             clock=clock,
             requests=store.requests,
@@ -288,11 +436,16 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             forms=forms,
             reveals=reveals,
             enquiries=enquiries,
+            approvals=approvals,
+            standing=standing,
+            office=office,
+            approvals_channel=config.approvals_channel,
             zone=config.zone,
             ticket_pattern=config.ticket_pattern,
             passed=passed,
         )
         stack.push_async_callback(room.home.close)
+        stack.push_async_callback(leavers.close)
         await worker.start(Runner(means))
         stack.push_async_callback(worker.close)
         await room.front_door.redeliver()
@@ -308,14 +461,20 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
                 clock=clock,
                 gone=over.set,
             )
-        bot = Latchkey(session, worker, room, sockets, store, over)
+        bot = Latchkey(session.shared, session, signing_in, worker, room, sockets, store, approvals, over)
         if config.http_port is not None:
-            await stack.enter_async_context(_served(bot, config.http_port))
+            await stack.enter_async_context(served(config.http_port, bot, _routes(bot, config), largest=LARGEST))
         for chore in (
             erase_what_ran_out(clock, store.inbox.erase_old, store.outbox.erase_old),
-            _watch_the_night(config, clock, session, store.trail),
+            leavers.every_hour(),
+            group_grants.keep_up(),
+            session.watch(),
+            tell_of_ends(clock, store.expiring, told_in),
+            _watch_the_night(config, clock, session, store),
         ):
-            stack.push_async_callback(_cancelled, asyncio.create_task(chore))
+            task = asyncio.create_task(chore)
+            task.add_done_callback(_told_if_it_broke)
+            stack.push_async_callback(_cancelled, task)
         if sockets:
             await sockets.start()
             stack.push_async_callback(sockets.close)
@@ -347,91 +506,54 @@ async def run(config: Config) -> int:
     return 1 if bot.over.is_set() else 0
 
 
+def _routes(bot: Latchkey, config: Config) -> list[web.RouteDef]:
+    """What is served beside what a supervisor asks for."""
+    pages = SignInPages(bot.signing_in, callback_url=config.callback_url, authority_host=config.authority_host)
+    deliveries = bot.room.front_door.routes() if bot.sockets is None else []
+    return [*(pages.routes() if config.callback_url else []), *deliveries]
+
+
+def _told_if_it_broke(task: asyncio.Task[None]) -> None:
+    """None of them ends by itself, and nobody waits for one that did."""
+    if not task.cancelled() and (error := task.exception()):
+        log.critical("a chore broke and is done no more; start Latchkey again", exc_info=error)
+
+
 async def _cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def _watch_the_night(config: Config, clock: SystemClock, session: ManagementSession, trail: AuditTrail) -> None:
-    head_file = config.head_file
+async def _watch_the_night(config: Config, clock: SystemClock, session: Sessions, store: Storage) -> None:
+    head_file, channel = config.head_file, config.audit_channel or config.alerts_channel
 
     async def examine_all() -> str | None:
         expected = await asyncio.to_thread(kept_head, head_file) if head_file else None
-        report = await trail.verify(expected_head=expected)
+        report = await store.trail.verify(expected_head=expected)
         return None if report.sound else " ".join(report.problems[:3])
+
+    async def take_away() -> None:
+        kept = timedelta(days=(await store.settings.current()).retention_days)
+        if gone := await store.trail.cut(clock.now() - kept, seen=timedelta(days=2)):
+            log.info("audit rows taken away", extra={"rows": gone})
+
+    async def post(wrong: str | None) -> None:
+        if not channel:
+            return
+        now, head = clock.now(), await store.trail.head()
+        changes = await store.trail.changes_since(now - timedelta(days=1))
+        day = now.astimezone(config.zone).date()
+        await store.outbox.say(audit_head(channel, day, seq=head.seq, seal=head.mac, changes=changes, wrong=wrong))
 
     await every_night(
         clock,
         config.zone,
         session,
         examine=examine_all,
-        leave_checkpoint=lambda: guard.leave(trail, head_file=head_file),
+        take_away=take_away,
+        leave_checkpoint=lambda: guard.leave(store.trail, head_file=head_file),
+        post=post,
     )
-
-
-@asynccontextmanager
-async def _served(bot: Latchkey, port: int) -> AsyncIterator[None]:
-    """Serve what a supervisor asks for, and Slack's deliveries if they come over HTTP."""
-    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
-
-    async def healthy(request: web.Request) -> web.Response:
-        return web.Response(text="alive\n")
-
-    async def ready(request: web.Request) -> web.Response:
-        return web.Response(text="ready\n") if await bot.ready() else web.Response(status=503, text="not ready\n")
-
-    async def metrics(request: web.Request) -> web.Response:
-        session_on.set(bot.session.acting() is not None)
-        slack_connected.set(await bot.ready())
-        for status, count in bot.room.front_door.turned_away.items():
-            turned_away.labels(status).set(count)
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    registry = CollectorRegistry()
-    session_on = Gauge("latchkey_session_on", "Whether the management session is on", registry=registry)
-    slack_connected = Gauge("latchkey_slack_connected", "Whether Slack can reach the bot", registry=registry)
-    turned_away = Gauge("latchkey_turned_away", "Deliveries refused since the start", ["status"], registry=registry)
-    application = web.Application(client_max_size=LARGEST, middlewares=[_stumbles_are_logged])
-    application.add_routes([web.get("/healthz", healthy), web.get("/readyz", ready), web.get("/metrics", metrics)])
-    if bot.sockets is None:
-        application.add_routes(bot.room.front_door.routes())
-    # Bodies stay as they came: Slack compresses none and signs the bytes, and a stranger could send a bomb.
-    runner = web.AppRunner(application, access_log=None, auto_decompress=False)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, port=port).start()
-        except OSError as error:
-            raise ConfigurationError(f"LATCHKEY_HTTP_PORT: nobody can listen on port {port} ({error}).") from error
-        yield
-    finally:
-        await runner.cleanup()
-
-
-@web.middleware
-async def _stumbles_are_logged(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """aiohttp's own logger is silenced, for it quotes what strangers send."""
-    try:
-        return await handler(request)
-    except (web.HTTPException, ConnectionError):
-        raise
-    except Exception:  # whatever it is, the caller gets an answer and the log the rest
-        log.exception("a request stumbled", extra={"method": request.method})
-        return web.Response(status=500)
-
-
-def _killed_at(name: str) -> Passed:
-    """For crash tests in the sandbox: the process ends, as by a power cut, when it passes the point of that name."""
-    try:
-        fatal = Point[name]
-    except KeyError as error:
-        raise ConfigurationError(f"LATCHKEY_SANDBOX_KILL_AT: {name} is no point of the road.") from error
-
-    def passed(point: Point) -> None:
-        if point is fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return passed
 
 
 # --- from a shell ----------------------------------------------------------------------------------------------------
@@ -445,16 +567,16 @@ async def opened(config: Config) -> AsyncIterator[tuple[Microsoft, Storage, Syst
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         if config.sandbox_clock:
-            await stack.enter_async_context(_sandbox_time(config.sandbox_clock, clock, lambda: None))
+            await stack.enter_async_context(sandbox_time(config.sandbox_clock, clock, lambda: None))
         ways = await stack.enter_async_context(microsoft(config, clock))
         store = await stack.enter_async_context(storage(config, clock, await audit_key(config, ways)))
         yield ways, store, clock
 
 
 @asynccontextmanager
-async def administration(config: Config) -> AsyncIterator[Administration[Author]]:
+async def administration(config: Config) -> AsyncIterator[Administration]:
     """What `latchkey grant`, `revoke` and `adopt` work with."""
-    async with opened(config) as (ways, store, _):
+    async with opened(config) as (ways, store, clock):
 
         async def directory() -> GraphClient:
             return ways.bot_graph
@@ -464,6 +586,7 @@ async def administration(config: Config) -> AsyncIterator[Administration[Author]
                 return (await web_api.who_we_are(config.slack_app_token.get_secret_value())).team
 
         yield Administration(
+            clock=clock,
             operators=store.operators,
             settings=store.settings,
             author=Author(login=getpass.getuser()),
@@ -477,7 +600,15 @@ async def examine(config: Config, wanted_scopes: Sequence[str]) -> AsyncIterator
     """What `latchkey doctor` finds, line by line."""
     async with opened(config) as (ways, store, clock), slack(config) as web_api:
         settings = await store.settings.current()
-        identity = service_identity(config, ways, settings)
+
+        async def sign_in() -> str | None:
+            if not config.signin_client_id:
+                return None
+            if config.callback_url:
+                await ways.people.in_browser(Asked(("User.Read",)))
+                return f"people get a link, and come back to {config.callback_url}"
+            await ways.people.by_code(Asked(("User.Read",)))
+            return "people get a code, for no LATCHKEY_CALLBACK_URL is set"
 
         async def verdict() -> str | None:
             report = await store.trail.verify()
@@ -491,44 +622,9 @@ async def examine(config: Config, wanted_scopes: Sequence[str]) -> AsyncIterator
             secret_name=config.service_secret_name,
             bot_graph=ways.bot_graph,
             settings=settings,
-            service_graph=lambda: ways.tenant.graph(SignedInNow(identity)),
+            service_graph=lambda: ways.tenant.graph(SignedInNow(service_identity(config, ways, settings))),
+            sign_in=sign_in,
             verify_audit=verdict,
         )
         async for line in doctor.examine():
             yield line
-
-
-# --- the sandbox's clock ---------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def _sandbox_time(url: str, clock: SystemClock, world_gone: Callable[[], None]) -> AsyncIterator[None]:
-    """Keep *clock* as far ahead as the pretend world is: a line of JSON for each move, the first one at once.
-
-    *world_gone* is called when the stream ends: without its world the bot has nothing left to talk to.
-    """
-    async with AsyncExitStack() as stack:
-        try:
-            unlimited = aiohttp.ClientTimeout(total=None)
-            http = await stack.enter_async_context(aiohttp.ClientSession(timeout=unlimited))
-            stream = await stack.enter_async_context(http.get(url))
-            clock.set_offset(_offset(await stream.content.readline()))
-        except (aiohttp.ClientError, ValueError, LookupError, TypeError) as error:
-            raise ConfigurationError("LATCHKEY_SANDBOX_CLOCK: the sandbox does not answer there.") from error
-
-        async def follow() -> None:
-            with suppress(aiohttp.ClientError):  # the world may end in the middle of a line
-                async for line in stream.content:
-                    clock.set_offset(_offset(line))
-            world_gone()
-
-        following = asyncio.create_task(follow())
-        try:
-            yield
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-
-
-def _offset(line: bytes) -> float:
-    return float(json.loads(line)["offset"])

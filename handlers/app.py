@@ -14,6 +14,8 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from slack_sdk.web.async_client import AsyncWebClient
 
+from handlers.approving import Approving
+from handlers.at_home import AtHome
 from handlers.buttons import Buttons
 from handlers.commands import COMMANDS, Commands
 from handlers.filling import Filling
@@ -21,11 +23,14 @@ from handlers.gestures import Gesture, Kind, read
 from handlers.guard import Guard, Listener
 from handlers.home import Home
 from handlers.identity import READS, REVEALS, WRITES, People
+from handlers.management import Managing
 from handlers.options import Options
 from handlers.places import Places
+from handlers.ports import Leavers
+from handlers.signing_in import SignIns
 from handlers.slack import Installed
-from handlers.views import form, offers
-from handlers.views.home import EXTEND, TURN_OFF, TURN_ON
+from handlers.views import approval, form, management, offers, picker, signing_in
+from handlers.views.home import DO_SOMETHING, EXTEND, TURN_OFF, TURN_ON
 from handlers.voice import Voice
 
 log = logging.getLogger(__name__)
@@ -45,14 +50,20 @@ class Listeners:
     filling: Filling
     buttons: Buttons
     options: Options
+    approving: Approving
+    sign_ins: SignIns
     home: Home
+    at_home: AtHome
+    managing: Managing
     people: People
+    leavers: Leavers
     places: Places
     voice: Voice
 
     async def person_changed(self, gesture: Gesture) -> None:
         """Slack knows something new about somebody."""
         self.people.forget(gesture.user)
+        await self.leavers.look_at(gesture.actor)
 
     async def channel_changed(self, gesture: Gesture) -> None:
         """A channel was shared with another company, or is no longer."""
@@ -86,8 +97,16 @@ def bolt_app(installed: Installed, heard_by: Listeners) -> AsyncApp:
         app.command(command)(guard(heard_by.commands.typed, WRITES, harmless=heard_by.commands.only_asks_for_help))
     app.view_submission(form.CALLBACK)(guard(filling.submitted, WRITES))
     app.view_closed(form.CALLBACK)(guard(filling.closed, WRITES))
+    for callback_id, answered in _answers(heard_by.approving).items():
+        app.view_submission(callback_id)(guard(answered, REVEALS))
     for action_id, listener in _presses(heard_by.buttons, filling).items():
         app.action(action_id)(guard(listener, REVEALS if action_id == offers.REVEAL else WRITES))
+    for action_id, listener in _at_home(heard_by.at_home, heard_by.managing).items():
+        app.action(action_id)(guard(listener, WRITES))
+    for action_id, listener in _to_microsoft(heard_by.sign_ins).items():
+        app.action(action_id)(guard(listener, WRITES))
+    for action_id, listener in _decisions(heard_by.approving).items():
+        app.action(action_id)(guard(listener, REVEALS))
     for action_id in (form.FIND_PERSON, form.FIND_GROUP, form.FIND_LICENSE):
         app.options(action_id)(guard(heard_by.options.searched, READS))
     for event, listener in _news(heard_by).items():
@@ -101,6 +120,7 @@ def _presses(buttons: Buttons, filling: Filling) -> Mapping[str, Listener]:
         offers.REVEAL: buttons.show_secret,
         offers.UNDO: buttons.undo,
         offers.TRY_AGAIN: buttons.try_again,
+        offers.RETRY_STEP: buttons.retry_step,
         offers.RESET_AGAIN: buttons.reset_again,
         offers.CONTINUE: buttons.go_on,
         offers.DO_ANYWAY: buttons.do_anyway,
@@ -109,12 +129,44 @@ def _presses(buttons: Buttons, filling: Filling) -> Mapping[str, Listener]:
         offers.CHOOSE: buttons.choose,
         offers.SHARE: buttons.share,
         offers.OLDER: buttons.older,
-        TURN_ON: buttons.session,
-        TURN_OFF: buttons.session,
-        EXTEND: buttons.session,
         form.RUN: filling.run,
         form.FIND_PERSON: filling.chosen,
         form.CHOOSE_PERSON: filling.chosen,
+        form.STEER: filling.steered,
+    }
+
+
+def _at_home(at_home: AtHome, managing: Managing) -> Mapping[str, Listener]:
+    return {
+        TURN_ON: at_home.switch,
+        TURN_OFF: at_home.switch,
+        EXTEND: at_home.switch,
+        DO_SOMETHING: at_home.do_something,
+        picker.CHOOSE: at_home.chosen,
+        management.SAVE: managing.save,
+        **dict.fromkeys(management.ASKS_FOR, managing.ask),
+    }
+
+
+def _to_microsoft(sign_ins: SignIns) -> Mapping[str, Listener]:
+    return {offers.SIGN_IN: sign_ins.go_on, signing_in.CANCEL: sign_ins.cancel, signing_in.OPEN_PAGE: sign_ins.opened}
+
+
+def _decisions(approving: Approving) -> Mapping[str, Listener]:
+    return {
+        approval.APPROVE: approving.approve,
+        approval.DENY: approving.deny,
+        approval.ALONE: approving.alone,
+        approval.WITHDRAW: approving.withdraw,
+        approval.REVIEW: approving.review,
+    }
+
+
+def _answers(approving: Approving) -> Mapping[str, Listener]:
+    return {
+        approval.DENY_WINDOW: approving.denied,
+        approval.ALONE_WINDOW: approving.went_alone,
+        approval.REVIEW_WINDOW: approving.reviewed,
     }
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from bot import story
 from bot.actions import catalogue
+from bot.approvals import Approvals
 from bot.command import looks_exact
-from bot.errors import BadInput, LatchkeyError
+from bot.errors import BadInput, LatchkeyError, NoLonger
 from bot.model import AuditRecord, Origin, Request, RequestState, Secret
 from bot.passwords import spell
 from bot.ports import Clock, Message, Requests, Reveals
+from bot.standing import AT_ONCE, Standing
 from handlers.desk import Desk
 from handlers.gestures import Gesture
 from handlers.places import Places
@@ -20,13 +21,10 @@ from handlers.ports import Worker
 from handlers.slack import Slack, SlackProblem
 from handlers.views import answer, form, reveal
 from handlers.views.blocks import Said, View, said, section
-from handlers.views.home import EXTEND, TURN_OFF, TURN_ON
 from handlers.views.wording import Known, whom, wish
 from handlers.wishes import Wishes, new_id
 
 log = logging.getLogger(__name__)
-
-_SESSION: Final = {TURN_ON: "session-on", TURN_OFF: "session-off", EXTEND: "session-extend"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,8 @@ class Buttons:
     wishes: Wishes
     requests: Requests
     reveals: Reveals
+    standing: Standing
+    approvals: Approvals
     worker: Worker
     _showing: set[tuple[str, str]] = field(default_factory=set, init=False)
     """Whom a secret is being shown to, and the request's id."""
@@ -81,6 +81,10 @@ class Buttons:
         request = await self.desk.own(gesture.value, gesture)
         if request.answer.get("reveal") != "waiting":
             raise BadInput(_nothing_to_see(request))
+        operator = self.wishes.operators.rights(gesture.actor, request.command).operator
+        if operator is None or operator.suspended:
+            raise NoLonger("You are no operator any more, so nothing is shown. Ask a tenant admin.", why="suspended")
+        await self.standing.check(operator, fresh=AT_ONCE)
         record = AuditRecord(
             "reveal.shown",
             operator_id=request.operator_id,
@@ -120,7 +124,8 @@ class Buttons:
 
     async def undo_of(self, done: Request, gesture: Gesture) -> None:
         """The same for a request that was named otherwise. Raises `BadInput` if it cannot be undone (any more)."""
-        back = done.plan.undo if done.plan and done.state is RequestState.DONE else None
+        stopped = done.state is RequestState.FAILED and done.answer.get("go_on")
+        back = done.plan.undo if done.plan and (done.state is RequestState.DONE or stopped) else None
         if back is None or done.target is None:
             raise BadInput("This cannot be undone.")
         asked = _wish_of(
@@ -148,6 +153,17 @@ class Buttons:
             # It was agreed to already. The runner looks at everything again, and asks if something changed.
             asked = replace(asked, state=RequestState.READY)
         await self._once(failed, "retried", asked, gesture, "This was tried again already.")
+
+    async def retry_step(self, gesture: Gesture) -> None:
+        """Go on with a plan of several steps that stopped at one. Anybody may who could have asked for it."""
+        stopped = await self.desk.find(gesture.value)
+        if stopped.state is not RequestState.FAILED or not stopped.answer.get("go_on"):
+            raise BadInput("There is nothing to go on with here.")
+        operator = await self.approvals.may_go_on(stopped, gesture.actor)
+        going_on = story.on_its_way_again(stopped, RequestState.RUNNING)
+        record = AuditRecord("request.resumed", operator_id=operator.id, request_id=stopped.id)
+        await self._save(going_on, gesture, record)
+        self.worker.wake(stopped.id)
 
     async def reset_again(self, gesture: Gesture) -> None:
         """A secret that nobody saw is made anew."""
@@ -253,20 +269,6 @@ class Buttons:
         if page.action != "audit" or not before:
             raise BadInput("There are no older entries.")
         asked = _wish_of(gesture, self.clock, replace(page, inputs={**page.inputs, "before": before}))
-        await self.wishes.make(asked, gesture)
-
-    async def session(self, gesture: Gesture) -> None:
-        """The switches on the Home tab."""
-        verb = _SESSION[gesture.name]
-        asked = Request(
-            id=new_id(gesture),
-            operator_id=None,
-            slack=gesture.actor,
-            command=f"/m365-session {verb.removeprefix('session-')}",
-            action=verb,
-            origin=Origin("", "home"),
-            created_at=self.clock.now(),
-        )
         await self.wishes.make(asked, gesture)
 
     # --- -------------------------------------------------------------------------------------------------------------

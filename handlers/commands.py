@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bot.actions import catalogue
+from bot.actions import catalogue, delegated
+from bot.actions._action import Field, dated
 from bot.command import Parsed, parse
 from bot.errors import BadInput
 from bot.model import JSON, Origin, Request, RequestState
@@ -15,9 +16,10 @@ from handlers.buttons import Buttons
 from handlers.desk import Desk, NoSuchRequest
 from handlers.gestures import Gesture
 from handlers.ports import Rows
+from handlers.signing_in import SignIns
 from handlers.wishes import Wishes, new_id
 
-COMMANDS: Final = ("/m365", "/m365-session", "/m365-audit")
+COMMANDS: Final = ("/m365", "/m365-session", "/m365-audit", "/m365-roles", "/m365-mode")
 """The slash commands that are registered; the manifest lists the same."""
 
 _HELD_AS: Final[Mapping[str, str]] = {
@@ -26,6 +28,10 @@ _HELD_AS: Final[Mapping[str, str]] = {
     "session-off": "/m365-session off",
     "session-extend": "/m365-session extend",
     "audit": "/m365-audit",
+    "audit-who": "/m365-audit",
+    "roles-list": "/m365-roles list",
+    "roles-who": "/m365-roles who",
+    "mode": "/m365-mode",
 }
 
 _LOOKED_THROUGH: Final = 20
@@ -41,11 +47,15 @@ class Commands:
     buttons: Buttons
     desk: Desk
     rows: Rows
+    sign_ins: SignIns
 
     async def typed(self, gesture: Gesture) -> None:
         """Make a request of what was typed."""
         try:
-            parsed = parse(gesture.name, gesture.text, catalogue())
+            parsed = parse(gesture.name, gesture.text, delegated())
+            if parsed.action == "link":
+                await self.sign_ins.link(gesture)  # no wish: also somebody who is no operator yet may
+                return
             if parsed.action == "undo":
                 await self.buttons.undo_of(await self._to_be_undone(parsed, gesture), gesture)
                 return
@@ -57,7 +67,7 @@ class Commands:
     def only_asks_for_help(self, gesture: Gesture) -> bool:
         """Whether the answer tells nothing of the tenant and changes nothing, whoever asks."""
         try:
-            return parse(gesture.name, gesture.text, catalogue()).action == "help"
+            return parse(gesture.name, gesture.text, delegated()).action == "help"
         except BadInput:
             return False
 
@@ -71,12 +81,21 @@ class Commands:
             origin=Origin(gesture.channel),
             created_at=self.clock.now(),
             typed=parsed.target,
-            inputs=_inputs(parsed),
+            inputs=self._inputs(parsed),
             reason=parsed.reason,
             verified=parsed.verified,
             ticket=parsed.ticket,
             preview=parsed.preview,
         )
+
+    def _inputs(self, parsed: Parsed) -> dict[str, JSON]:
+        if parsed.action == "can":
+            return {"action": parsed.rest[0]}
+        action = catalogue().get(parsed.action)
+        days = {each.name for each in action.asks if each.field is Field.DATE} if action else set()
+        today = self.clock.now().astimezone(self.wishes.zone).date()
+        # What is counted from today is a day from now on: an approval may come tomorrow.
+        return {name: dated(text, today) if name in days else text for name, text in parsed.options.items()}
 
     async def _to_be_undone(self, parsed: Parsed, gesture: Gesture) -> Request:
         if parsed.rest:
@@ -90,8 +109,5 @@ class Commands:
 
 def held_as(action: str) -> str:
     """The command that roles are matched with."""
-    return _HELD_AS.get(action, f"/m365 {action}")
-
-
-def _inputs(parsed: Parsed) -> dict[str, JSON]:
-    return {"action": parsed.rest[0]} if parsed.action == "can" else dict(parsed.options)
+    known = catalogue().get(action)
+    return known.command if known else _HELD_AS.get(action, f"/m365 {action}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from bot.actions import catalogue
 from bot.actions._action import Action
 from bot.command import looks_exact
-from bot.errors import BadInput
+from bot.errors import BadInput, Conflict
 from bot.model import JSON, AuditRecord, Request, RequestState
 from bot.ports import Clock, Requests
 from handlers.desk import Desk
@@ -31,16 +31,22 @@ class Filling:
 
     async def submitted(self, gesture: Gesture) -> JSON:
         """*Preview* of a change, *Show* of a read: neither changes anything."""
+        try:
+            return await self._submitted(gesture)
+        except Conflict:  # somebody fast: the row has learned only now which form is its own
+            return await self._submitted(gesture)
+
+    async def _submitted(self, gesture: Gesture) -> JSON:
         request, action = await self._of(gesture)
-        filled = form.parse(gesture.view, action)
-        asked = _with(request, filled)
+        filled = form.parse(gesture.view, action, request.inputs)
+        asked = replace(_with(request, filled), form=request.form or gesture.modal)
         if request.state is RequestState.RECEIVED:  # it is being filled just now
             return {"response_action": "update", "view": await self.forms.view(asked, None)}
         if request.state is not RequestState.AWAITING_CONFIRMATION:
             raise BadInput(_too_late(request))
         found = form.problems(filled, action, await self.forms.demands(action))
-        if not (filled.target or request.typed or request.target):
-            found |= form.nobody_chosen()
+        if form.needs_target(action) and not (filled.target or request.typed or request.target):
+            found |= form.nobody_chosen(action)
         if found:
             return {"response_action": "errors", "errors": found}
         if not action.writes:
@@ -54,11 +60,14 @@ class Filling:
         request, action = await self._of(gesture)
         if not looks_exact(gesture.value) or not action.writes:
             return
-        waits = request.state in {RequestState.RECEIVED, RequestState.AWAITING_CONFIRMATION}
-        if not waits or request.started_at is not None:  # the form is an old one: what it was about goes on, or is over
-            raise BadInput(_too_late(request))
-        asked = _with(request, form.parse(gesture.view, action))
-        asked = replace(asked, typed=gesture.value, target=None)
+        asked = replace(_changed(request, action, gesture), typed=gesture.value, target=None)
+        await self._go_on(asked, gesture)
+        await self.forms.show(asked, await self.forms.view(asked, None))
+
+    async def steered(self, gesture: Gesture) -> None:
+        """What was chosen decides what else is asked for."""
+        request, action = await self._of(gesture)
+        asked = _changed(request, action, gesture)
         await self._go_on(asked, gesture)
         await self.forms.show(asked, await self.forms.view(asked, None))
 
@@ -67,7 +76,7 @@ class Filling:
         request, action = await self._of(gesture)
         if request.state is not RequestState.AWAITING_CONFIRMATION or request.target is None:
             raise BadInput(_too_late(request))
-        filled = form.parse(gesture.view, action)
+        filled = form.parse(gesture.view, action, request.inputs)
         found = form.problems(filled, action, await self.forms.demands(action))
         asked = _with(request, filled)
         if found:
@@ -114,6 +123,14 @@ class Filling:
         if preview is None:  # another process knew whom the form was about
             await self._go_on(asked, gesture)
         await self.forms.show(asked, await self.forms.view(asked, preview, found))
+
+
+def _changed(request: Request, action: Action, gesture: Gesture) -> Request:
+    """*request* with what stands in its form, while that is being filled in. Raises `BadInput`."""
+    waits = request.state in {RequestState.RECEIVED, RequestState.AWAITING_CONFIRMATION}
+    if not waits or request.started_at is not None:  # the form is an old one: what it was about goes on, or is over
+        raise BadInput(_too_late(request))
+    return _with(request, form.parse(gesture.view, action, request.inputs))
 
 
 def _with(request: Request, filled: form.Filled) -> Request:

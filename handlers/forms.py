@@ -9,8 +9,9 @@ from typing import Final
 
 from bot.actions import catalogue
 from bot.actions._action import Action
-from bot.model import Request
+from bot.model import Request, RequestState
 from bot.ports import Preview, Settings
+from handlers.ports import Menus
 from handlers.slack import Slack, SlackProblem
 from handlers.views import form
 from handlers.views.blocks import View
@@ -25,9 +26,10 @@ _REMEMBERED: Final = 500
 class Forms:
     """Shows the form of a request. What people do in forms is heard in `filling.py`."""
 
-    def __init__(self, *, slack: Slack, settings: Settings, ticket_pattern: str | None = None) -> None:
+    def __init__(self, *, slack: Slack, settings: Settings, offered: Menus, ticket_pattern: str | None = None) -> None:
         self._slack = slack
         self._settings = settings
+        self._offered = offered
         self._ticket_pattern = ticket_pattern
         self._previews: OrderedDict[str, Preview] = OrderedDict()
 
@@ -53,7 +55,8 @@ class Forms:
         self.forget(request)
         action = catalogue().get(request.action)
         title = action.title if action else "Latchkey"
-        await self.show(request, form.told(title, sentence, offers(request, action)))
+        waits = request.state is RequestState.AWAITING_APPROVAL  # what can be done meanwhile stands on its card
+        await self.show(request, form.told(title, sentence, () if waits else offers(request, action)))
 
     def preview_of(self, request: Request) -> Preview | None:
         """What the form was filled with, if this process did it."""
@@ -75,7 +78,17 @@ class Forms:
     async def view(self, request: Request, preview: Preview | None, problems: Mapping[str, str] | None = None) -> View:
         """The form as it should look now."""
         action = catalogue()[request.action]
-        return form.build(request, action, await self.demands(action), preview, problems=problems)
+        demands, choices = await self.demands(action), await self._choices(action)
+        needless = action.needless(request.inputs, await self._settings.current()) if action.needless else ()
+        return form.build(request, action, demands, preview, problems=problems, choices=choices, needless=needless)
+
+    async def _choices(self, action: Action) -> form.Choices:
+        if not form.Choices.needed_for(action):
+            return form.Choices()
+        return form.Choices(
+            roles=[(role.name, role.title) for role in await self._offered.role_list()],
+            scopes=[(scope.name, "") for scope in await self._offered.scopes()],
+        )
 
     async def demands(self, action: Action) -> form.Demands:
         """What must be said before *action* may run, as the settings are now."""

@@ -26,10 +26,10 @@ from slack_bolt.response import BoltResponse
 from bot.errors import LatchkeyError
 from bot.model import JSON, Secret
 from bot.ports import Clock
+from bot.timing import within
 from handlers.gestures import Kind, Malformed, installed_in, key_of, kind_of, read
 from handlers.ports import Inbox, Received
 from handlers.slack import Installed
-from handlers.timing import within
 
 log = logging.getLogger(__name__)
 

@@ -62,6 +62,11 @@ class Gesture:
         return str(self.view["id"]) if self.view.get("type") == "modal" else None
 
     @property
+    def at_home(self) -> bool:
+        """Whether it happened on the Home tab."""
+        return self.view.get("type") == "home"
+
+    @property
     def about(self) -> str:
         """The id a modal carries in its private metadata."""
         return str(self.view.get("private_metadata") or "")

@@ -16,11 +16,11 @@ from typing import Any
 from slack_bolt.context.async_context import AsyncBoltContext
 from slack_bolt.response import BoltResponse
 
-from bot.errors import LatchkeyError
+from bot.errors import CannotTell, LatchkeyError
 from bot.model import JSON, AuditRecord
 from bot.ports import AuditTrail
 from handlers.gestures import Gesture, Kind, read
-from handlers.identity import CannotTell, NotOneOfUs, People
+from handlers.identity import NotOneOfUs, People
 from handlers.slack import SlackProblem
 from handlers.views.form import nothing_to_choose, told
 from handlers.voice import Voice

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
-from bot.errors import LatchkeyError
+from bot.errors import CannotTell, LatchkeyError
+from bot.model import SlackUser
 from bot.ports import Clock
+from bot.remembering import Remembering
+from bot.standing import Finding
 from handlers.gestures import Gesture
 from handlers.slack import Installed, Slack, SlackProblem
 
@@ -34,17 +36,12 @@ class NotOneOfUs(LatchkeyError):
         self.why = why
 
 
-class CannotTell(LatchkeyError):
-    """Slack does not say who this is just now."""
-
-
 @dataclass(frozen=True)
 class _Known:
-    """What is kept of somebody's Slack profile: what to call them, and what (sentence, code) stands against them."""
+    """What is kept of somebody's Slack profile: what to call them, and what stands against them."""
 
     name: str
-    obstacle: tuple[str, str] | None
-    at: datetime
+    obstacle: _Obstacle | None
 
 
 class People:
@@ -52,49 +49,40 @@ class People:
 
     def __init__(self, slack: Slack, clock: Clock, installed: Installed, support: str) -> None:
         self._slack = slack
-        self._clock = clock
         self._installed = installed
         self._support = support
-        self._known: dict[str, _Known] = {}
-        self._asking: dict[str, asyncio.Task[_Known]] = {}
+        self._known: Remembering[_Known] = Remembering(self._ask, clock)
 
     async def check(self, gesture: Gesture, fresh: timedelta) -> None:
         """Raise `NotOneOfUs` unless the actor is a full, active member of our workspace; `CannotTell` if unknown."""
-        if gesture.team != self._installed.team:
-            raise self._refusal(_ELSEWHERE)
-        found = await self._look_up(gesture.user, fresh)
-        if found.obstacle:
-            raise self._refusal(found.obstacle)
+        obstacle = await self._obstacle_to(gesture.actor, fresh)
+        if obstacle:
+            raise NotOneOfUs(f"{obstacle.to_them} Ask {self._support} for help.", obstacle.why)
+
+    async def active(self, slack: SlackUser, fresh: timedelta) -> Finding | None:
+        """What stands against somebody who is not there to be told; None if nothing. Raises `CannotTell`."""
+        obstacle = await self._obstacle_to(slack, fresh)
+        if obstacle:
+            self.forget(slack.user)  # a no is not used again: it may have been put right
+        return Finding(obstacle.of_them, obstacle.why, left=obstacle.why == "deleted") if obstacle else None
 
     async def name(self, user: str) -> str:
         """What to call somebody; their id if Slack does not say."""
         try:
-            return (await self._look_up(user, timedelta(hours=1))).name
+            return (await self._known.look_up(user, timedelta(hours=1))).name
         except CannotTell:
             return user
 
     def forget(self, user: str) -> None:
         """Slack says that something about them changed."""
-        self._known.pop(user, None)
-        self._asking.pop(user, None)
+        self._known.forget(user)
 
-    def _refusal(self, obstacle: tuple[str, str]) -> NotOneOfUs:
-        sentence, why = obstacle
-        return NotOneOfUs(f"{sentence} Ask {self._support} for help.", why)
-
-    async def _look_up(self, user: str, fresh: timedelta) -> _Known:
-        known = self._known.get(user)
-        if known and self._clock.now() - known.at < fresh:
-            return known
-        # Many gestures at once ask once; but who must be fresh does not take an answer to an older question.
-        asking = self._asking.get(user) if fresh else None
-        if asking is None:
-            asking = self._asking[user] = asyncio.create_task(self._ask(user))
-            asking.add_done_callback(lambda _: self._asking.pop(user, None))
-        return await asyncio.shield(asking)
+    async def _obstacle_to(self, slack: SlackUser, fresh: timedelta) -> _Obstacle | None:
+        if slack.team != self._installed.team:
+            return _ELSEWHERE
+        return (await self._known.look_up(slack.user, fresh)).obstacle
 
     async def _ask(self, user: str) -> _Known:
-        asked_at = self._clock.now()
         try:
             found = await self._slack.user(user)
         except SlackProblem as error:
@@ -103,29 +91,46 @@ class People:
                 "Slack does not confirm who you are right now, so nothing was done. Try again in a minute."
             ) from error
         name = str(found.get("real_name") or found.get("name") or user)
-        self._known[user] = _Known(name, _obstacle(found, self._installed.team), asked_at)
-        return self._known[user]
+        return _Known(name, _obstacle(found, self._installed.team))
 
 
-_ELSEWHERE: Final = ("You belong to another workspace, so you cannot use Latchkey here.", "other_team")
+@dataclass(frozen=True)
+class _Obstacle:
+    """Why somebody may not use the bot: `why` is a code, `to_them` a sentence, `of_them` the same after their name."""
+
+    why: str
+    to_them: str
+    of_them: str
+
+
+_NOT_A_PERSON: Final = ("Apps and workflows cannot use Latchkey.", "is an app and not a person")
+_GUEST: Final = ("Guests cannot use Latchkey.", "is a guest in Slack")
+_ELSEWHERE: Final = _Obstacle(
+    "other_team", "You belong to another workspace, so you cannot use Latchkey here.", "belongs to another workspace"
+)
 _OBSTACLES: Final = (
     # Slack docs: *User object*. `is_stranger` is only ever a reason to refuse: false does not mean one of ours.
-    ("deleted", "Your Slack account is deactivated."),
-    ("is_bot", "Apps and workflows cannot use Latchkey."),
-    ("is_workflow_bot", "Apps and workflows cannot use Latchkey."),
-    ("is_stranger", _ELSEWHERE[0]),
-    ("is_restricted", "Guests cannot use Latchkey."),
-    ("is_ultra_restricted", "Guests cannot use Latchkey."),
-    ("is_invited_user", "Accept your invitation to Slack first."),
+    _Obstacle("deleted", "Your Slack account is deactivated.", "has left Slack: the account there is deactivated"),
+    _Obstacle("is_bot", *_NOT_A_PERSON),
+    _Obstacle("is_workflow_bot", *_NOT_A_PERSON),
+    _Obstacle("is_stranger", _ELSEWHERE.to_them, _ELSEWHERE.of_them),
+    _Obstacle("is_restricted", *_GUEST),
+    _Obstacle("is_ultra_restricted", *_GUEST),
+    _Obstacle("is_invited_user", "Accept your invitation to Slack first.", "has not accepted the invitation to Slack"),
+)
+_UNCONFIRMED: Final = _Obstacle(
+    "is_email_confirmed",
+    "Confirm your e-mail address in Slack first.",
+    "has not confirmed an e-mail address in Slack",
 )
 
 
-def _obstacle(user: Mapping[str, Any], team: str) -> tuple[str, str] | None:
-    for flag, sentence in _OBSTACLES:
-        if user.get(flag):
-            return sentence, flag
+def _obstacle(user: Mapping[str, Any], team: str) -> _Obstacle | None:
+    for obstacle in _OBSTACLES:
+        if user.get(obstacle.why):
+            return obstacle
     if user.get("is_email_confirmed") is False:
-        return "Confirm your e-mail address in Slack first.", "is_email_confirmed"
+        return _UNCONFIRMED
     return None if team in (user.get("team_id"), *_grid_teams(user)) else _ELSEWHERE
 
 

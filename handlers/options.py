@@ -10,10 +10,10 @@ from typing import Final
 
 from bot.model import JSON, SlackUser, Target
 from bot.ports import Clock
+from bot.timing import within
 from handlers.desk import Desk
 from handlers.gestures import Gesture
 from handlers.ports import Search
-from handlers.timing import within
 from handlers.views.form import FIND_GROUP, FIND_LICENSE, FIND_PERSON, found, nothing_to_choose
 
 log = logging.getLogger(__name__)

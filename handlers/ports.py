@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from bot.model import Request, Session, SlackUser, Target
-from bot.ports import Message
+from bot.enquiries import Offered
+from bot.model import Grant, Operator, Request, Role, Scope, Session, SettingsChange, SlackUser, Target
+from bot.ports import Message, Operators, Settings
 
 
 class Received(Protocol):
@@ -21,6 +22,13 @@ class Received(Protocol):
 
     @property
     def payload(self) -> Mapping[str, Any]: ...
+
+
+class Leavers(Protocol):
+    """Lets go whoever has left."""
+
+    async def look_at(self, slack: SlackUser) -> None:
+        """Slack says that something about this person changed. Raises `CannotTell`."""
 
 
 class Inbox(Protocol):
@@ -99,11 +107,58 @@ class Outbox(Protocol):
         """Slack will not take this revision, however often it is sent."""
 
 
+class Holding(Protocol):
+    """An operator and the grants they hold now or held until one expired."""
+
+    @property
+    def operator(self) -> Operator: ...
+
+    @property
+    def grants(self) -> Sequence[Grant]: ...
+
+
+class Staff(Operators, Protocol):
+    """The operators, to be listed."""
+
+    async def everyone(self) -> Sequence[Holding]: ...
+
+
+class SettingsHistory(Settings, Protocol):
+    """The settings, and how they came to be."""
+
+    async def since(self, version: int) -> Sequence[SettingsChange]:
+        """How they were changed after this version, oldest first."""
+
+
+class Health(Protocol):
+    """How the identities are that Latchkey works with."""
+
+    async def bot_identity(self) -> str:
+        """What is wrong with the one that only reads, in a sentence; empty if nothing is."""
+
+
 class Rows(Protocol):
     """Reads that only the Home tab and `/m365 undo` need."""
 
     async def recent(self, slack: SlackUser, limit: int) -> Sequence[Request]:
         """This person's latest requests, newest first."""
+
+    async def awaiting_approval(self) -> Sequence[Request]:
+        """Requests that wait for somebody else to agree, oldest first."""
+
+    async def under_review(self) -> Sequence[Request]:
+        """Requests that were agreed to alone and that nobody else has looked at since, oldest first."""
+
+    async def under_way(self, action: str) -> Sequence[Request]:
+        """Requests for this action that wait for an approval or are being carried out, oldest first."""
+
+
+class Menus(Protocol):
+    """What the menus of a form offer of Latchkey's own."""
+
+    async def role_list(self) -> Sequence[Role]: ...
+
+    async def scopes(self) -> Sequence[Scope]: ...
 
 
 class Search(Protocol):
@@ -122,11 +177,16 @@ class Worker(Protocol):
 
 
 class CurrentSession(Protocol):
-    @property
-    def current(self) -> Session:
-        """The management session as people see it."""
+    def current_for(self, operator_id: str | None) -> Session:
+        """The management session that this operator would act through, as people see it."""
 
 
 class Answers(Protocol):
     async def answer(self, request: Request) -> tuple[str, Mapping[str, Any]]:
         """The sentence and the data that answer an enquiry such as `help`."""
+
+    async def offered(self, slack: SlackUser) -> Sequence[Offered]:
+        """Every action, and why this person cannot have it done; empty if they can."""
+
+    async def also(self, slack: SlackUser) -> Sequence[tuple[str, str]]:
+        """What else this person may type, and what that does."""

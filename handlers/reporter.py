@@ -10,22 +10,22 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeGuard
 
 from bot.actions import catalogue
 from bot.errors import LatchkeyError
 from bot.model import Request
-from bot.ports import Audience, Clock, Operators, Requests
+from bot.ports import Audience, Clock, Message, Operators, Requests
+from bot.timing import woken_or_at
 from handlers.identity import People
 from handlers.pacing import BETWEEN_UPDATES, Pace
 from handlers.places import Place, Places
 from handlers.ports import Outbox, Outgoing
 from handlers.slack import Slack, SlackProblem, SlackRefused, SlackSilent
-from handlers.timing import woken_or_at
 from handlers.views.blocks import Said
-from handlers.views.messages import VIEWS
+from handlers.views.messages import NOTICES, VIEWS
 from handlers.views.wording import Known
 from handlers.voice import Voice
 
@@ -44,6 +44,14 @@ _LONGEST_REST: Final = 60.0
 _NOT_THERE: Final = frozenset(
     {"channel_not_found", "not_in_channel", "is_archived", "restricted_action", "team_access_not_granted"}
 )
+_SHARED: Final = "another company reads there"
+_WHY_UNHEARD: Final[Mapping[str, str]] = {
+    _SHARED: "another company reads in the approvals channel.",
+    "channel_not_found": "Slack knows no such approvals channel, or Latchkey is not in it.",
+    "not_in_channel": "Latchkey is not in the approvals channel.",
+    "is_archived": "the approvals channel is archived.",
+    "restricted_action": "Latchkey may not write in the approvals channel.",
+}
 _GONE: Final = frozenset({"message_not_found", "cant_update_message", "edit_window_closed", *_NOT_THERE})
 _BLOCKS: Final = frozenset({"invalid_blocks", "invalid_blocks_format", "invalid_attachments"})
 _LATER: Final = frozenset(
@@ -51,6 +59,9 @@ _LATER: Final = frozenset(
     # Without its token the bot can say nothing; somebody has to put that right, and then everything is said.
     | {"invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "missing_scope"}
 )
+
+_PEOPLE: Final = ("U", "W")
+"""How ids of people begin (Slack docs: *User object*)."""
 
 _REMEMBERED: Final = 2000
 
@@ -67,11 +78,11 @@ Stands = dict[str, tuple[str, str]]
 """Where messages of a story stand in Slack: key to channel and `ts`."""
 
 
-class Reporter:
-    """Tells stories: a story is a message with those in its thread, told in order by one task at a time.
+Unheard = Callable[[Request, str, str], Awaitable[None]]
 
-    *on_told* hears of each request whose final message was sent.
-    """
+
+class Reporter:
+    """Tells stories: a story is a message with those in its thread, told in order by one task at a time."""
 
     def __init__(
         self,
@@ -85,8 +96,9 @@ class Reporter:
         voice: Voice,
         clock: Clock,
         support: str,
-        on_told: Callable[[Request], None] | None = None,
+        unheard: Unheard,
     ) -> None:
+        """*unheard* is told when the question for an approval cannot be put where it is asked, and why."""
         self._outbox = outbox
         self._requests = requests
         self._operators = operators
@@ -96,7 +108,7 @@ class Reporter:
         self._voice = voice
         self._clock = clock
         self._support = support
-        self._on_told = on_told
+        self._unheard = unheard
         self._pace = Pace(clock.monotonic())
         self._tellers = asyncio.Semaphore(AT_ONCE)
         self._stories: dict[str, asyncio.Task[None]] = {}
@@ -213,12 +225,14 @@ class Reporter:
     async def _say(self, row: Outgoing, stands: Stands) -> None:
         """Bring Slack up to date about one message, noting where it stands. Raises `_NotNow`."""
         message = row.message
-        request = await self._requests.find(message.subject)
-        if request is None:
-            await self._outbox.failed(message.key, row.revision, "no such request")
-            return
+        request = await self._requests.find(message.subject) if message.subject else None
         try:
-            if message.audience is Audience.REQUESTER:
+            if message.audience is Audience.CHANNEL and (request is not None or not message.subject):
+                await self._say_in_channel(row, request, stands)
+            elif request is None:
+                await self._outbox.failed(message.key, row.revision, "no such request")
+                return
+            elif message.audience is Audience.REQUESTER:
                 await self._say_privately(row, request)
             elif row.channel and row.ts and not await self._places.is_shared(row.channel):
                 stands[message.key] = row.channel, row.ts
@@ -229,13 +243,11 @@ class Reporter:
             else:
                 await self._post(row, request, stands)
         except SlackProblem as problem:
-            await self._stumble(row, problem)
+            await self._stumble(row, request, problem)
             return
         self._down_until, self._rest = 0.0, _SHORTEST_REST
-        if row.final and self._on_told:
-            self._on_told(request)
 
-    async def _stumble(self, row: Outgoing, problem: SlackProblem) -> None:
+    async def _stumble(self, row: Outgoing, request: Request | None, problem: SlackProblem) -> None:
         """Decide what becomes of a message that did not go through."""
         key = row.message.key
         if isinstance(problem, SlackRefused):
@@ -243,6 +255,7 @@ class Reporter:
                 raise _NotNow(problem.wait)
             if problem.code not in _LATER:
                 log.error("slack will not take a message", extra={"message_key": key, "code": problem.code})
+                await self._nobody_heard(row, request, problem.code)
                 await self._outbox.failed(key, row.revision, problem.code)
                 return
         log.warning("slack is not there", extra={"message_key": key, "problem": str(problem)})
@@ -251,20 +264,32 @@ class Reporter:
         raise _NotNow(rest)
 
     async def _render(
-        self, row: Outgoing, request: Request, *, here_because: str = "", maybe_twice: bool = False
+        self, row: Outgoing, request: Request | None, *, here_because: str = "", maybe_twice: bool = False
     ) -> Said | None:
-        operator = await self._operators.find(request.operator_id) if request.operator_id else None
+        approval = request.approval if request else None
         known = Known(
-            action=catalogue().get(request.action),
-            by=operator.name if operator and operator.name else await self._people.name(request.slack.user),
+            action=catalogue().get(request.action) if request else None,
+            by=await self._asker(request) if request else "",
+            decided_by=await self._name(approval.decided_by) if approval else "",
+            reviewed_by=await self._name(approval.reviewed_by) if approval else "",
             here_because=here_because,
             maybe_twice=maybe_twice,
             support=self._support,
+            data=row.message.data,
         )
-        said = VIEWS[row.message.view](request, known)
+        view = row.message.view
+        said = VIEWS[view](request, known) if request else NOTICES[view](known)
         if said and said.has_plan and self._clock.monotonic() < self._no_plans_until:
             return Said(said.text, ())
         return said
+
+    async def _name(self, operator_id: str | None) -> str:
+        operator = await self._operators.find(operator_id) if operator_id else None
+        return (operator.name or await self._people.name(operator.slack.user)) if operator else ""
+
+    async def _asker(self, request: Request) -> str:
+        operator = await self._operators.find(request.operator_id) if request.operator_id else None
+        return operator.name if operator and operator.name else await self._people.name(request.slack.user)
 
     # --- in private ---------------------------------------------------------------------------------------------------
 
@@ -280,7 +305,38 @@ class Reporter:
 
     # --- in a place ---------------------------------------------------------------------------------------------------
 
-    async def _rewrite(self, row: Outgoing, request: Request, channel: str, ts: str) -> None:
+    async def _say_in_channel(self, row: Outgoing, request: Request | None, stands: Stands) -> None:
+        """Post or rewrite what belongs in the channel that the message itself names, and nowhere else."""
+        channel: str | None = row.channel or await self._named(row.message)
+        thread = None
+        if under := row.message.under:
+            channel, thread = stands.get(under) or (row.parent_channel, row.parent_ts)
+        if not channel or (under and not thread):
+            why = "what it belongs under could not be posted" if under else "it names no channel"
+        elif await self._places.is_shared(channel):
+            why = _SHARED
+        else:
+            if row.ts:
+                await self._rewrite(row, request, channel, row.ts)
+                stands[row.message.key] = channel, row.ts
+            else:
+                stands[row.message.key] = await self._post_at(Place(channel), thread, row, request)
+            return
+        log.error("a message has no place", extra={"message_key": row.message.key, "channel": channel, "why": why})
+        await self._nobody_heard(row, request, why)
+        await self._outbox.failed(row.message.key, row.revision, why)
+
+    async def _nobody_heard(self, row: Outgoing, request: Request | None, why: str) -> None:
+        """A question that nobody hears is not left to wait in silence."""
+        if row.message.view == "approval" and request is not None and row.ts is None:
+            words = _WHY_UNHEARD.get(why, f"Slack does not take it in the approvals channel ({why}).")
+            await self._unheard(request, str(row.message.data.get("approval")), words)
+
+    async def _named(self, message: Message) -> str:
+        name = str(message.data.get("channel") or "")
+        return await self._places.direct(name) if name.startswith(_PEOPLE) else name
+
+    async def _rewrite(self, row: Outgoing, request: Request | None, channel: str, ts: str) -> None:
         key, now = row.message.key, self._clock.monotonic()
         shown, _ = self._shown.get(key, ("", now))
         said = await self._render(row, request, here_because=await self._why_here(row, request))
@@ -292,7 +348,7 @@ class Reporter:
             except SlackRefused as error:
                 if error.wait is not None:
                     self._pace.told_to_wait(error.wait, now, None)
-                if error.code in _GONE and row.final and row.message.under is None:
+                if error.code in _GONE and row.final and row.message.under is None and _may_move(request, row):
                     log.warning("message is gone", extra={"message_key": key, "code": error.code})
                     await self._post_at(await self._elsewhere(request), None, row, request)
                     return
@@ -316,7 +372,9 @@ class Reporter:
             return
         await self._post_at(Place(parent[0]), parent[1], row, request)
 
-    async def _post_at(self, place: Place, thread: str | None, row: Outgoing, request: Request) -> tuple[str, str]:
+    async def _post_at(
+        self, place: Place, thread: str | None, row: Outgoing, request: Request | None
+    ) -> tuple[str, str]:
         """Post a new message in *place*, or in the direct message with its requester if that does not take it."""
         key = row.message.key
         left_over = row.channel is not None and row.ts is None and key not in self._placed_here
@@ -341,9 +399,10 @@ class Reporter:
             if error.wait is not None:
                 self._pace.told_to_wait(error.wait, now, place.channel)
             # The outcome reaches its reader wherever it can; steps without their thread help nobody.
-            elsewhere = await self._places.direct(request.slack.user)
-            if error.code in _NOT_THERE and row.message.view != "steps" and place.channel != elsewhere:
-                return await self._post_at(await self._elsewhere(request), None, row, request)
+            if error.code in _NOT_THERE and row.message.view != "steps" and _may_move(request, row):
+                elsewhere = await self._elsewhere(request)
+                if place.channel != elsewhere.channel:
+                    return await self._post_at(elsewhere, None, row, request)
             raise
         self._placed_here.discard(key)
         self._remember(key, said, final=row.final)
@@ -356,8 +415,8 @@ class Reporter:
         why = "It is told here because Slack does not let Latchkey write in the channel you asked in."
         return Place(await self._places.direct(request.slack.user), why)
 
-    async def _why_here(self, row: Outgoing, request: Request) -> str:
-        if row.message.under or row.channel == request.origin.channel:
+    async def _why_here(self, row: Outgoing, request: Request | None) -> str:
+        if row.message.under or not _may_move(request, row) or row.channel == request.origin.channel:
             return ""
         place = await self._places.of(request)
         return place.here_because if place.channel == row.channel else ""
@@ -392,6 +451,11 @@ class Reporter:
         self._shown.move_to_end(key, last=not final)
         while len(self._shown) > _REMEMBERED:
             self._shown.popitem(last=False)
+
+
+def _may_move(request: Request | None, row: Outgoing) -> TypeGuard[Request]:
+    """Whether the message may stand in its requester's direct messages where its place does not take it."""
+    return request is not None and row.message.audience is not Audience.CHANNEL
 
 
 def _fingerprint(said: Said) -> str:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
+from bot.approvals import Approvals
 from bot.model import Secret
-from bot.ports import AuditTrail, Clock, Operators, Requests, Reveals, Settings
+from bot.ports import AuditTrail, Clock, Requests, Reveals
 from bot.road import Passed, unobserved
+from bot.signing_in import SigningIn
+from bot.standing import Standing
 from handlers.app import Listeners, bolt_app
+from handlers.approving import Approving
+from handlers.at_home import AtHome
 from handlers.buttons import Buttons
 from handlers.commands import Commands
 from handlers.desk import Desk
@@ -17,11 +22,26 @@ from handlers.forms import Forms
 from handlers.front_door import FrontDoor
 from handlers.guard import Guard
 from handlers.home import Home
+from handlers.home_page import HomePage
 from handlers.identity import People
+from handlers.management import Managing
 from handlers.options import Options
 from handlers.places import Places
-from handlers.ports import Answers, CurrentSession, Inbox, Outbox, Rows, Search, Worker
+from handlers.ports import (
+    Answers,
+    CurrentSession,
+    Health,
+    Inbox,
+    Leavers,
+    Outbox,
+    Rows,
+    Search,
+    SettingsHistory,
+    Staff,
+    Worker,
+)
 from handlers.reporter import Reporter
+from handlers.signing_in import SignIns
 from handlers.slack import Installed, Slack
 from handlers.voice import Voice
 from handlers.wishes import Wishes
@@ -29,7 +49,8 @@ from handlers.wishes import Wishes
 
 @dataclass(frozen=True)
 class Room:
-    """What has to be started and stopped. `home.session_changed` wants to hear of each change of the session."""
+    """What has to be started and stopped. `home.session_changed` wants to hear of each change of a session,
+    `home.request_changed` of each change of a request."""
 
     front_door: FrontDoor
     reporter: Reporter
@@ -40,6 +61,9 @@ def slack_room(
     *,
     slack: Slack,
     installed: Installed,
+    people: People,
+    leavers: Leavers,
+    standing: Standing,
     clock: Clock,
     zone: ZoneInfo,
     support: str,
@@ -49,8 +73,8 @@ def slack_room(
     outbox: Outbox,
     requests: Requests,
     rows: Rows,
-    operators: Operators,
-    settings: Settings,
+    operators: Staff,
+    settings: SettingsHistory,
     audit: AuditTrail,
     reveals: Reveals,
     session: CurrentSession,
@@ -58,33 +82,33 @@ def slack_room(
     search: Search,
     forms: Forms,
     worker: Worker,
+    approvals: Approvals,
+    signing_in: SigningIn,
+    health: Health,
     passed: Passed = unobserved,
 ) -> Room:
     """The room. *forms* is made before it, for the runner; *worker* is the runner's."""
-    people = People(slack, clock, installed, support)
     voice = Voice(slack)
     desk = Desk(requests, people, audit)
     places = Places(slack, settings, clock)
     wishes = Wishes(clock, operators, settings, requests, worker, forms, zone, ticket_pattern, passed)
-    buttons = Buttons(clock, slack, desk, places, wishes, requests, reveals, worker)
-    home = Home(
-        slack=slack,
-        people=people,
-        operators=operators,
-        answers=answers,
-        rows=rows,
-        session=session,
-        clock=clock,
-        support=support,
-    )
+    buttons = Buttons(clock, slack, desk, places, wishes, requests, reveals, standing, approvals, worker)
+    sign_ins = SignIns(slack, voice, desk, people, wishes, requests, signing_in)
+    page = HomePage(people, operators, settings, answers, rows, session, approvals, health, clock, support)
+    home = Home(slack=slack, page=page, clock=clock)
     listeners = Listeners(
         guard=Guard(people, voice, audit),
-        commands=Commands(clock, wishes, buttons, desk, rows),
+        commands=Commands(clock, wishes, buttons, desk, rows, sign_ins),
         filling=Filling(clock, forms, desk, requests, worker),
         buttons=buttons,
         options=Options(clock, desk, search),
+        approving=Approving(slack, desk, people, operators, approvals, worker, sign_ins),
+        sign_ins=sign_ins,
         home=home,
+        at_home=AtHome(clock, slack, operators, session, answers, wishes, sign_ins),
+        managing=Managing(clock, voice, people, operators, settings, rows, wishes, home),
         people=people,
+        leavers=leavers,
         places=places,
         voice=voice,
     )
@@ -105,6 +129,6 @@ def slack_room(
         voice=voice,
         clock=clock,
         support=support,
-        on_told=home.told,
+        unheard=approvals.unheard,
     )
     return Room(front_door, reporter, home)

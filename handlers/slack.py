@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -22,6 +22,11 @@ from handlers.views.blocks import Said, View
 
 HOOKS = "https://hooks.slack.com"
 """Where Slack's response URLs point (Slack docs: *Handling user interaction*)."""
+
+FILES = "https://files.slack.com"
+"""Where Slack takes the bytes of files (Slack docs: *files.getUploadURLExternal*)."""
+
+_UPLOAD = aiohttp.ClientTimeout(total=300)
 
 
 class SlackProblem(Exception):
@@ -84,6 +89,7 @@ class Slack:
         self.client = client
         self._session = session
         self._reply_origins = {HOOKS, _origin(client.base_url)}
+        self._file_origins = {FILES, _origin(client.base_url)}
 
     async def who_we_are(self, app_token: str | None = None) -> Installed:
         """Whose bot this is. The app's id is asked for with *app_token*, or else with the bot's (`users:read`).
@@ -156,6 +162,19 @@ class Slack:
     async def direct(self, user: str) -> str:
         """The id of the direct conversation with somebody."""
         return str((await self._call(self.client.conversations_open, users=user))["channel"]["id"])
+
+    async def share_file(self, channel: str, name: str, title: str, content: IO[bytes], size: int) -> None:
+        """Put a file into a conversation (Slack docs: *Working with files*). Its bytes are read as they are sent."""
+        place = await self._call(self.client.files_getUploadURLExternal, filename=name, length=size)
+        url = str(place["upload_url"])
+        if _origin(url) not in self._file_origins:
+            raise SlackRefused("foreign_upload_url")
+        with _outcomes():
+            async with self._session.post(url, data=content, allow_redirects=False, timeout=_UPLOAD) as answer:
+                if answer.status != 200:
+                    raise _not_done(answer.status, "upload_refused", answer.headers)
+        file = {"id": place["file_id"], "title": title}
+        await self._call(self.client.files_completeUploadExternal, files=[file], channel_id=channel)
 
     async def look(self) -> tuple[str, frozenset[str], datetime]:
         """The workspace's name, the scopes granted to the token (Slack docs: *Token types*) and Slack's own time.

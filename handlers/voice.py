@@ -23,12 +23,21 @@ class Voice:
         try:
             if gesture.modal:
                 await self._slack.update_view(gesture.modal, told("Latchkey", sentence))
-            else:
+            elif not (gesture.at_home and await self._in_a_window(gesture, sentence)):
                 await self.privately(
                     gesture.user, said(sentence, [section(sentence)]), gesture.channel, gesture.reply_url
                 )
         except SlackProblem as error:
             log.warning("could not tell somebody", extra={"user": gesture.user, "problem": str(error)})
+
+    async def _in_a_window(self, gesture: Gesture, sentence: str) -> bool:
+        """Whether a window could be opened for it, which takes a press of a few seconds ago."""
+        try:
+            await self._slack.open_view(gesture.trigger, told("Latchkey", sentence))
+        except SlackProblem as problem:
+            log.info("no window on the home tab", extra={"problem": str(problem)})
+            return False
+        return True
 
     async def privately(self, user: str, words: Said, channel: str, reply_url: str | None) -> None:
         """Say it so that only *user* sees it: by the response URL, else in *channel*, else in a direct message.

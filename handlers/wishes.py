@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from bot import policy
 from bot.actions import catalogue
 from bot.command import looks_exact
+from bot.errors import Conflict
 from bot.model import AuditRecord, Request, RequestState, Rights
 from bot.ports import Audience, Clock, Message, Operators, Requests, Settings
 from bot.refusal import explain
@@ -43,24 +44,24 @@ class Wishes:
     ticket_pattern: str | None = None
     passed: Passed = unobserved
 
-    async def make(self, wish: Request, gesture: Gesture, *, view: str | None = None) -> None:
-        """Write *wish* down, marking the gesture's delivery done, and set it going.
+    async def make(self, wish: Request, gesture: Gesture, *, view: str | None = None, by_form: bool = False) -> Request:
+        """Write *wish* down, marking the gesture's delivery done, and set it going; returns it as it was written.
 
-        A refusal ends here, told in private. *view* is an open modal that the request may use for its form. Raises
-        `Conflict` if this delivery has become a request before.
+        A refusal ends here, told in private. *view* is an open modal that the request may use for its form, which
+        *by_form* asks for also where nothing has to be filled in. Raises `Conflict` if this delivery has become a
+        request before.
         """
         rights = self.operators.rights(wish.slack, wish.command)
         wish = replace(wish, operator_id=rights.operator.id if rights.operator else None)
         self.passed(Point.IDENTIFIED)
         decision = await self._decide(wish, rights)
         if decision.verdict is policy.Verdict.DENY:
-            await self._refuse(wish, gesture, decision)
-        elif wish.state is RequestState.RECEIVED and await self._needs_form(wish):
-            await self._with_form(wish, gesture, view)
-        else:
-            wish = replace(wish, form=view if wish.state is RequestState.RECEIVED else None)
-            await self._add(wish, gesture)
-            self.worker.wake(wish.id)
+            return await self._refuse(wish, gesture, decision)
+        if wish.state is RequestState.RECEIVED and (by_form or await self._needs_form(wish)):
+            return await self._with_form(wish, gesture, view)
+        wish = await self._add(replace(wish, form=view if wish.state is RequestState.RECEIVED else None), gesture)
+        self.worker.wake(wish.id)
+        return wish
 
     async def may(self, wish: Request) -> bool:
         """Whether `make` would not refuse *wish*."""
@@ -83,17 +84,17 @@ class Wishes:
         """Write down a wish that came to nothing, and tell why in private."""
         await self._end(wish, gesture, sentence, ())
 
-    async def _refuse(self, wish: Request, gesture: Gesture, decision: policy.Decision) -> None:
+    async def _refuse(self, wish: Request, gesture: Gesture, decision: policy.Decision) -> Request:
         refusal = await explain(decision, wish.command, wish.slack, self.operators, self.zone)
         stops = decision.deny.code.value if decision.deny else "grant"
         facts = {"command": wish.command, "team": wish.slack.team, "user": wish.slack.user, "why": stops}
         audit = AuditRecord("request.refused", operator_id=wish.operator_id, request_id=wish.id, facts=facts)
-        await self._end(replace(wish, answer={"trace": refusal.trace}), gesture, refusal.sentence, [audit])
+        return await self._end(replace(wish, answer={"trace": refusal.trace}), gesture, refusal.sentence, [audit])
 
-    async def _end(self, wish: Request, gesture: Gesture, sentence: str, audit: Sequence[AuditRecord]) -> None:
+    async def _end(self, wish: Request, gesture: Gesture, sentence: str, audit: Sequence[AuditRecord]) -> Request:
         ended = replace(wish, state=RequestState.REFUSED, sentence=sentence, finished_at=self.clock.now())
         answer = Message(f"answer:{wish.id}", "answer", wish.id, audience=Audience.REQUESTER)
-        await self._add(ended, gesture, audit=audit, say=[answer])
+        return await self._add(ended, gesture, audit=audit, say=[answer])
 
     async def _add(
         self, wish: Request, gesture: Gesture, *, audit: Sequence[AuditRecord] = (), say: Sequence[Message] = ()
@@ -112,7 +113,7 @@ class Wishes:
         demands = form.Demands.of(action, await self.settings.current(), self.ticket_pattern)
         return form.needed(wish, action, demands, exact=wish.target is not None or looks_exact(wish.typed))
 
-    async def _with_form(self, wish: Request, gesture: Gesture, view: str | None) -> None:
+    async def _with_form(self, wish: Request, gesture: Gesture, view: str | None) -> Request:
         """Until its form is open the request waits, and would offer *Continue* if nothing more happened."""
         now = self.clock.now()
         waiting = replace(wish, state=RequestState.AWAITING_CONFIRMATION, due_at=now + FORM_FOR)
@@ -121,6 +122,7 @@ class Wishes:
         )
         waiting = await self._add(waiting, gesture, say=[fallback])
         await self.show_form(waiting, gesture, view)
+        return waiting
 
     async def show_form(self, waiting: Request, gesture: Gesture, view: str | None = None) -> None:
         """Open the form of a waiting request (or put it into the open modal *view*) and let it be filled."""
@@ -131,10 +133,13 @@ class Wishes:
             await self.requests.save(waiting, say=[at_once])
             return
         action = catalogue()[waiting.action]
-        if action.writes and (waiting.typed or waiting.target):
+        if action.writes and (waiting.typed or waiting.target or not form.needs_target(action)):
             # There is somebody to look up; otherwise it waits for a choice in the form.
             waiting = replace(waiting, state=RequestState.RECEIVED, due_at=None)
-        saved = await self.requests.save(replace(waiting, form=opened))
+        try:
+            saved = await self.requests.save(replace(waiting, form=opened))
+        except Conflict:  # it was filled in already: whoever did that has let it go on
+            return
         if saved.state is RequestState.RECEIVED:
             self.worker.wake(saved.id)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from datetime import date, datetime, timedelta
 from enum import Enum, StrEnum
 from functools import cache
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from bot.errors import BadInput
-from bot.model import JSON, Identity, Person, Plan, TargetKind
+from bot.model import JSON, Identity, Person, Plan, SlackUser, Target, TargetKind, TenantSettings
 from bot.ports import Reader
 
 LONGEST_TEXT: Final = 256
@@ -25,17 +27,31 @@ class Field(StrEnum):
     SELECT = "select"
     GROUP = "group"
     LICENSE = "license"
+    CHANNELS = "channels"
+    """Channels of Slack, by id, with spaces between them."""
+    ROLE = "role"
+    """A role of Latchkey's, by its name."""
+    SCOPE = "scope"
+    """A scope, by its name."""
+    DATE = "date"
+    """A day such as 2026-12-31, also with a time; where it is typed, also a time span from today such as 30d."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """What a person reads beside an input. `search` makes it a searchable list of groups or licences by id."""
+    """What a person reads beside an input. `search` makes it a searchable list of groups or licences by id; `field`
+    says how it is asked for where its type does not. `maximum` is also a text's longest. `check` raises `BadInput` for
+    a text that cannot be meant. `steers` means that which other inputs matter depends on it (`Action.needless`).
+    """
 
     text: str
     hint: str = ""
     search: TargetKind | None = None
     minimum: int | None = None
     maximum: int | None = None
+    field: Field | None = None
+    check: Callable[[str], object] | None = None
+    steers: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,8 +68,8 @@ class Input:
 
     @property
     def option(self) -> str:
-        """How it is typed: `--name`, with dashes for underscores."""
-        return "--" + self.name.replace("_", "-")
+        """How it is typed: `--name`, with dashes for underscores (one at the end is Python's, not part of it)."""
+        return "--" + self.name.rstrip("_").replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -70,16 +86,27 @@ class Answer:
     notes: tuple[str, ...] = ()
 
 
-Planner = Callable[[Reader, Person, Any, Identity], Awaitable[Plan]]
-"""(reader, target, inputs, identity that would act) to a plan. Raises `NotPossible` with where to go instead, and
-`BadInput` when an input names nothing in the tenant."""
+Planner = Callable[[Reader, Any, Any, Identity], Awaitable[Plan]]
+"""(reader, target, inputs, identity that would act) to a plan. The target is a `Person`, or a `Target` where the action
+is Latchkey's own. Raises `NotPossible` with where to go instead, and `BadInput` when an input names nothing there is.
+"""
+
+Finder = Callable[[Reader, str, SlackUser], Awaitable[Target]]
+"""(reader, what was typed, who asks) to the target of an action that is Latchkey's own. Raises `BadInput`."""
+
+Closer = Callable[[Reader, Plan], Awaitable[Sequence[str]]]
+"""(reader, the plan that was carried out) to what is to be known once it is done: what is true now, what is left to do.
+"""
 
 Answerer = Callable[[Reader, Person, Any], Awaitable[Answer]]
+
+Sorter = Callable[[Mapping[str, JSON], TenantSettings], Collection[str]]
+"""(what is given, the settings) to the names of the inputs that make no difference then."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """Something an operator may have done, or look up, on a user of the tenant.
+    """Something an operator may have done, or look up, on a user of the tenant; or a change of Latchkey itself.
 
     Exactly one of `plan` (it changes something; `plan` itself only reads) and `answer` (it only reads) is given.
     `phrase` completes *to ...* and names its target as `{target}`: `reset the password of {target}`; buttons and cards
@@ -90,6 +117,13 @@ class Action:
     verified. `confirm` asks the operator to press the button that names the target (actions that cannot be taken back).
     `delegated_only` means Graph has no application permission for it. `not_for_guests` says, where guests are refused,
     why and where to go instead. `example` is a set of inputs for help and tests.
+
+    An action that is Latchkey's own (its mode, its roles, the identity it acts with) has a `find`, which names its
+    target, of the kind `about`; it needs no management session and reads and writes below `latchkey` (`bot/office/`).
+    Its calls to Graph go out as an administrator who signs in for it. `approval` means that somebody else
+    has to agree, who could do the same; `sensitive`, that they prove at Microsoft who they are. `held_as` is what roles
+    are matched with, where that is not `/m365` and the name. `stands_for` is the target in examples. `afterwards` says
+    what its card ends with once it is done. A form leaves out what is `needless`; typed, it stays as it is.
     """
 
     name: str
@@ -108,6 +142,14 @@ class Action:
     not_for_guests: str = ""
     plan: Planner | None = None
     answer: Answerer | None = None
+    about: TargetKind = TargetKind.USER
+    find: Finder | None = None
+    approval: bool = False
+    sensitive: bool = False
+    held_as: str = ""
+    stands_for: str = "adele@contoso.com"
+    afterwards: Closer | None = None
+    needless: Sorter | None = None
 
     def __post_init__(self) -> None:
         if (self.plan is None) == (self.answer is None):
@@ -118,15 +160,25 @@ class Action:
         return self.plan is not None
 
     @property
+    def own(self) -> bool:
+        """Whether it changes Latchkey itself, not somebody's account."""
+        return self.find is not None
+
+    @property
+    def in_words(self) -> str:
+        """Its title within a sentence."""
+        return self.title[:1].lower() + self.title[1:]
+
+    @property
     def command(self) -> str:
         """What roles are matched with."""
-        return f"/m365 {self.name}"
+        return self.held_as or f"/m365 {self.name}"
 
     @property
     def usage(self) -> str:
         """What to type, with required inputs in their order: `/m365 add-to-group adele@contoso.com <group>`."""
         wanted = "".join(f" <{each.label.text.lower()}>" for each in self.asks if each.required)
-        return f"{self.command} adele@contoso.com{wanted}"
+        return f"{self.command}{f' {self.stands_for}' if self.stands_for else ''}{wanted}"
 
     @property
     def asks(self) -> tuple[Input, ...]:
@@ -185,6 +237,8 @@ def _read_inputs(declared: type) -> tuple[Input, ...]:
 
 
 def _field_of(kind: type, label: Label) -> Field:
+    if label.field is not None:
+        return label.field
     if label.search is TargetKind.GROUP:
         return Field.GROUP
     if label.search is TargetKind.LICENSE:
@@ -221,13 +275,41 @@ def _convert(wanted: Input, given: JSON) -> JSON:
             if given not in values:
                 raise BadInput(f"`{option}` is one of {', '.join(values)}, not `{_cut(given)}`.", field=wanted.name)
             return given
-        case Field.TEXT | Field.GROUP | Field.LICENSE:
+        case Field.DATE:
+            return _day(option, str(given).strip(), wanted.name)
+        case Field.TEXT | Field.GROUP | Field.LICENSE | Field.CHANNELS | Field.ROLE | Field.SCOPE:
             text = str(given).strip()
             if not text:
                 raise BadInput(f"`{option}` is empty. Write what it should be after it.", field=wanted.name)
-            if len(text) > LONGEST_TEXT:
-                raise BadInput(f"`{option}` is too long: at most {LONGEST_TEXT} characters.", field=wanted.name)
+            longest = label.maximum or LONGEST_TEXT
+            if len(text) > longest:
+                raise BadInput(f"`{option}` is too long: at most {longest} characters.", field=wanted.name)
+            if label.check is not None:
+                label.check(text)
             return text
+
+
+_SPAN: Final = re.compile(r"(\d{1,4})([dw])", re.ASCII | re.IGNORECASE)
+
+
+def dated(typed: str, today: date) -> str:
+    """The day that a time span from *today* means (`30d`, `2w`); anything else as it is."""
+    span = _SPAN.fullmatch(typed.strip())
+    if span is None:
+        return typed
+    days = int(span[1]) * (7 if span[2] in "wW" else 1)
+    return (today + timedelta(days=days)).isoformat()
+
+
+def _day(option: str, text: str, name: str) -> str:
+    if _SPAN.fullmatch(text):
+        return text
+    try:
+        datetime.fromisoformat(text)
+    except ValueError as error:
+        sentence = f"`{option}` is a day such as 2026-12-31 or a time span such as 30d, not `{_cut(text)}`."
+        raise BadInput(sentence, field=name) from error
+    return text
 
 
 def _cut(given: JSON) -> str:

@@ -287,7 +287,7 @@ TABLE: Final = (
     Meaning((65001,), CONSENT, NO_WHAT_IF, _FIX,
             "Nobody has consented to what the application may do.",
             "Have an administrator grant admin consent for its permissions."),
-    Meaning((65004,), CONSENT, NO_WHAT_IF, _LOGIN,
+    Meaning((65004, 70017), CONSENT, NO_WHAT_IF, _LOGIN,
             "The person declined to consent.",
             "Repeat the sign-in and accept, or have an administrator consent."),
     Meaning((90094, 90095), CONSENT, NO_WHAT_IF, _FIX,
@@ -328,6 +328,89 @@ TABLE: Final = (
 
 _BY_CODE: Final = {code: row for row in TABLE for code in row.codes}
 
+_BY_ERROR: Final = {
+    "authorization_pending": Meaning(
+        (), FLOW, NO_WHAT_IF, _POLL, "The code has not been entered yet.", "Enter it; Latchkey goes on by itself."
+    ),
+    "slow_down": Meaning(
+        (),
+        FLOW,
+        NO_WHAT_IF,
+        _WAIT,
+        "Entra was asked too soon whether the code was entered.",
+        "Latchkey asks less often.",
+    ),
+    "authorization_declined": _BY_CODE[65004],
+    "access_denied": _BY_CODE[65004],
+    "bad_verification_code": _BY_CODE[70018],
+    "expired_token": _BY_CODE[70020],
+    "consent_required": _BY_CODE[65001],
+}
+"""What OAuth's own error codes mean where Entra gives no number with them (Entra docs: *OAuth 2.0 device authorization
+grant*, *OAuth 2.0 authorization code flow*; RFC 8628)."""
+
+_NO_CODES: Final = (
+    "Your organisation does not allow signing in with a code. Ask a tenant admin to set up the sign-in page, which "
+    "needs none: LATCHKEY_CALLBACK_URL."
+)
+
+_TO_A_PERSON: Final[Mapping[int, str]] = {
+    **dict.fromkeys(
+        (16000, 50020, 50034, 90072),
+        "That account does not belong to this organisation. Sign in with an account of its own.",
+    ),
+    50053: "That account is locked at the moment. Wait ten minutes, then try again.",
+    50055: "That account's password has expired. Change it at Microsoft, then sign in again.",
+    50057: "That account is disabled. Use another one, or ask a tenant admin.",
+    50105: "That account is not assigned to Latchkey's sign-in application. Ask a tenant admin to assign it in Entra.",
+    50173: "The account's password changed, or its sessions were revoked. Sign in again.",
+    **dict.fromkeys((50076, 50078, 50079, 50072, 50074), "Microsoft wants you to prove who you are. Sign in again."),
+    **dict.fromkeys(
+        (65001, 90094, 90095),
+        "Microsoft wants an administrator's consent for Latchkey's sign-in application. Ask a tenant admin to grant it "
+        "in Entra.",
+    ),
+    **dict.fromkeys((65004, 70017), "The sign-in was cancelled at Microsoft. Nothing was done."),
+    **dict.fromkeys((70000, 700082, 700084), "Your sign-in has ended at Microsoft. Sign in again."),
+    **dict.fromkeys((70019, 70020), "The code has expired. Ask for a new one."),
+}
+"""What a person reads who signed in with an account of their own, where that is another thing than for the service
+account."""
+
+_AGAINST_CODES: Final = (53003, 530033, 530036)
+"""What Entra says where a policy forbids codes, or demands a device, which a code cannot prove."""
+
+
+def in_person(failure: SignInFailed, *, by_code: bool) -> SignInFailed:
+    """*failure* in the words for somebody who signs in with an account of their own."""
+    sentence = str(failure)
+    if by_code and failure.code in _AGAINST_CODES:
+        sentence = _NO_CODES
+    elif failure.code is not None:
+        sentence = _TO_A_PERSON.get(failure.code, sentence)
+    return SignInFailed(
+        sentence,
+        category=failure.category,
+        retry=failure.retry,
+        code=failure.code,
+        correlation_id=failure.correlation_id,
+        timestamp=failure.timestamp,
+        what_if_helps=failure.what_if_helps,
+        claims=failure.claims,
+    )
+
+
+_NUMBERED: Final = re.compile(r"AADSTS(\d{4,9}):")
+
+
+def explain_redirect(query: Mapping[str, str]) -> SignInFailed:
+    """Entra's refusal as it sends a browser back with it: there the number begins the description."""
+    numbered = _NUMBERED.match(query.get("error_description", ""))
+    answer: dict[str, Any] = {"error": query.get("error", "")}
+    if numbered:
+        answer["error_codes"] = [int(numbered[1])]
+    return explain(answer)
+
 
 def meaning_of(code: int) -> Meaning | None:
     """What we know of AADSTS*code*."""
@@ -343,7 +426,10 @@ def explain(answer: Mapping[str, Any]) -> SignInFailed:
     first = codes[0] if isinstance(codes, list) and codes else None
     code = first if isinstance(first, int) else None
     claims = answer.get("claims")
+    error = answer.get("error")
     known = meaning_of(code) if code is not None else None
+    if known is None or error == "slow_down":  # which comes with the number of *pending*
+        known = _BY_ERROR.get(error if isinstance(error, str) else "")
     if known:
         sentence, category, retry = f"{known.meaning} {known.remedy}", known.category, known.retry
         what_if_helps = known.what_if_helps
@@ -354,7 +440,7 @@ def explain(answer: Mapping[str, Any]) -> SignInFailed:
             "Look for it in the tenant's sign-in log, or ask Microsoft with the reference."
         )
         category, retry = SignInCategory.UNKNOWN, Retry.AFTER_FIX
-        what_if_helps = bool(claims) or answer.get("error") == "interaction_required"
+        what_if_helps = bool(claims) or error == "interaction_required"
     return SignInFailed(
         sentence,
         category=category,

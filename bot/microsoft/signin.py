@@ -8,7 +8,7 @@ import logging
 import re
 import ssl
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -182,41 +182,67 @@ class EntraSignIn:
     def _through_msal(
         self, client_id: str, credential: str | dict[str, str], acquire: _Acquire
     ) -> dict[str, Any] | SignInFailed:
-        """What MSAL got, in a thread. A failure is returned, so that no frame with a password hangs on to it."""
-        import msal
-
-        from bot.microsoft.msal_http import AuthorityHttp
-
-        http = AuthorityHttp(self._authority_host, self._tls)
-        try:
-            app = msal.ConfidentialClientApplication(
-                client_id,
-                client_credential=credential,
-                authority=f"{self._authority_host}/{self._tenant_id}",
-                # It would ask login.microsoftonline.com about our own setting, and about other names of the host.
-                instance_discovery=False,
-                azure_region=False,
-                exclude_scopes=["offline_access"],
-                http_client=http,
-            )
-            answer = acquire(app)
-            if "access_token" in answer and "expires_in" in answer:
-                return answer
-            failed = "no token"
-        except SignInFailed as error:
-            return error.with_traceback(None)
-        except Exception as error:  # noqa: BLE001 - whatever it is, its frames hold the password and must end here
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            failed = f"{type(error).__name__} in {where.name}, line {where.lineno}"
-        finally:
-            http.close()
-        log.warning("msal failed", extra={"error": failed})
-        return SignInFailed(
-            "Entra's answer to the sign-in cannot be understood. Check LATCHKEY_AUTHORITY_HOST and LATCHKEY_TENANT_ID, "
-            "and try again.",
-            category=SignInCategory.UNKNOWN,
-            retry=Retry.BACKOFF,
+        return through_msal(
+            self._authority_host, self._tenant_id, self._tls, client_id, credential, acquire, gives=_TOKEN
         )
+
+
+_TOKEN: Final = ("access_token", "expires_in")
+
+
+def through_msal(
+    authority_host: str,
+    tenant_id: str,
+    tls: ssl.SSLContext,
+    client_id: str,
+    credential: str | dict[str, str] | None,
+    acquire: Callable[[Any], dict[str, Any]],
+    *,
+    gives: Sequence[str],
+    lasting: bool = False,
+    cache: msal.TokenCache | None = None,
+) -> dict[str, Any] | SignInFailed:
+    """What *acquire* got of a fresh application object, if it holds what it *gives*. It blocks: call it in a thread.
+
+    Without a *credential* the client is a public one. A refresh token is asked for only if the sign-in is *lasting*;
+    MSAL keeps it in *cache*. A failure is returned, so that no frame with a password or token hangs on to it.
+    """
+    import msal
+
+    from bot.microsoft.msal_http import AuthorityHttp
+
+    http = AuthorityHttp(authority_host, tls)
+    try:
+        kind = msal.PublicClientApplication if credential is None else msal.ConfidentialClientApplication
+        app = kind(
+            client_id,
+            client_credential=credential,
+            authority=f"{authority_host}/{tenant_id}",
+            # It would ask login.microsoftonline.com about our own setting, and about other names of the host.
+            instance_discovery=False,
+            azure_region=False,
+            exclude_scopes=[] if lasting else ["offline_access"],
+            token_cache=cache,
+            http_client=http,
+        )
+        answer = acquire(app)
+        if answer and all(key in answer for key in gives):
+            return answer
+        failed = "no token"
+    except SignInFailed as error:
+        return error.with_traceback(None)
+    except Exception as error:  # noqa: BLE001 - whatever it is, its frames hold the password and must end here
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        failed = f"{type(error).__name__} in {where.name}, line {where.lineno}"
+    finally:
+        http.close()
+    log.warning("msal failed", extra={"error": failed})
+    return SignInFailed(
+        "Entra's answer to the sign-in cannot be understood. Check LATCHKEY_AUTHORITY_HOST and LATCHKEY_TENANT_ID, "
+        "and try again.",
+        category=SignInCategory.UNKNOWN,
+        retry=Retry.BACKOFF,
+    )
 
 
 def _key_and_certificate(value: str) -> dict[str, str] | None:

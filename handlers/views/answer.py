@@ -7,7 +7,7 @@ from typing import Any
 
 from bot.actions._action import Action
 from bot.model import JSON, Request, RequestState
-from handlers.views.audit import entries
+from handlers.views.audit import entries, holdings
 from handlers.views.blocks import (
     Block,
     Markup,
@@ -25,6 +25,7 @@ from handlers.views.blocks import (
 )
 from handlers.views.help import commands
 from handlers.views.offers import CHOOSE, OLDER, SHARE, offers
+from handlers.views.roles import buttons, listed
 from handlers.views.wording import Known, emoji, notes, wish
 
 
@@ -56,12 +57,14 @@ def _content(request: Request, known: Known) -> list[Block]:
     blocks += sections(_trace(answer))
     blocks += commands(_rows(answer, "commands"))
     blocks += entries(_rows(answer, "rows"))
+    blocks += holdings(_rows(answer, "holdings"))
+    blocks += listed(_rows(answer, "roles"))
     blocks += context(*(markup("{}", str(note)) for note in _list(answer, "notes")))
     return [*(blocks or [section(_sentence(request, known.action))]), *context(*notes(request, known))]
 
 
 def _with_state(request: Request) -> Markup:
-    quiet = request.state is RequestState.DONE or not (request.answer.get("trace") or request.answer.get("again"))
+    quiet = request.state is RequestState.DONE or not ("trace" in request.answer or request.answer.get("again"))
     return markup("{}", request.sentence) if quiet else markup("{} {}", emoji(request.state), request.sentence)
 
 
@@ -85,6 +88,8 @@ def _buttons(request: Request, action: Action | None) -> list[Block]:
         there.append(button("Share in channel", SHARE, request.id))
     if request.answer.get("next"):
         there.append(button("Older", OLDER, request.id, spoken="Show older entries of the audit trail"))
+    if request.answer.get("roles"):
+        there += buttons(request.id)
     return [*_choice(request), *actions(*there, block_id=f"answer:{request.id}:{request.version}")]
 
 

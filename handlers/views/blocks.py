@@ -33,7 +33,7 @@ _OPTION = 75
 _OPTION_VALUE = 150
 _PLACEHOLDER = 150
 _INITIAL = 3000
-_TITLE = 24
+LONGEST_TITLE = 24
 _TASK = 256
 _PREFORMATTED = 3000
 _LONGEST = 12_000
@@ -100,6 +100,14 @@ def channel_link(channel_id: str) -> Markup:
     return Markup(f"<#{channel_id}>") if _CHANNEL_ID.fullmatch(channel_id) else Markup("a direct message")
 
 
+_CHANNEL_TOKEN = re.compile(r"&lt;#([CG][A-Z0-9]{1,30})&gt;")
+
+
+def with_channels(text: str) -> Markup:
+    """Text of ours or from outside, in which channels that stand there by id are shown by name. Nobody is notified."""
+    return Markup(_CHANNEL_TOKEN.sub(r"<#\1>", escape(text)))
+
+
 def when(moment: datetime) -> Markup:
     """A time in the reader's own zone; a client that cannot do that shows UTC. For mrkdwn only."""
     return Markup(f"<!date^{int(moment.timestamp())}^{{date_short_pretty}} at {{time}}|{utc(moment)}>")
@@ -148,16 +156,25 @@ def section(text: Markup | str, *, accessory: Block | None = None, block_id: str
 
 def sections(lines: Iterable[Markup]) -> list[Block]:
     """Lines, in as few sections as they fit in."""
+    return [section(part) for part in _packed(lines, _SECTION)]
+
+
+def small_print(lines: Iterable[Markup]) -> list[Block]:
+    """Lines in small print, which Slack shows in grey."""
+    return [block for part in _packed(lines, _CONTEXT) for block in context(part)]
+
+
+def _packed(lines: Iterable[Markup], limit: int) -> list[Markup]:
     packed: list[list[Markup]] = [[]]
     size = 0
     for line in lines:
-        short = Markup(_cut_markup(line, _SECTION))
-        if size + len(short) + 1 > _SECTION:
+        short = Markup(_cut_markup(line, limit))
+        if size + len(short) + 1 > limit:
             packed.append([])
             size = 0
         packed[-1].append(short)
         size += len(short) + 1
-    return [section(Markup("\n".join(part))) for part in packed if part]
+    return [Markup("\n".join(part)) for part in packed if part]
 
 
 def facts(pairs: Sequence[tuple[str, Markup | str]]) -> list[Block]:
@@ -232,6 +249,17 @@ def button(text: str, action_id: str, value: str, *, style: str | None = None, s
     return made
 
 
+def confirmed(pressed: Block, *, title: str, text: str, yes: str, no: str) -> Block:
+    """*pressed* with a question that is asked before the press counts (Slack docs: *Confirmation dialog object*)."""
+    asked = {"title": _plain(title, 100), "text": _plain(text, 300), "confirm": _plain(yes, 30), "deny": _plain(no, 30)}
+    return {**pressed, "confirm": asked}
+
+
+def link_button(text: str, action_id: str, url: str) -> Block:
+    """A button that opens *url* in the browser; Slack tells of the press, too."""
+    return {"type": "button", "action_id": action_id, "text": _plain(text, _BUTTON), "url": url, "style": "primary"}
+
+
 def option(text: str, value: str, description: str = "") -> Block:
     made: Block = {"text": _plain(text, _OPTION), "value": cut(value, _OPTION_VALUE)}
     if description := clean(description):
@@ -244,9 +272,13 @@ def option_group(label: str, options: Sequence[Block]) -> Block:
 
 
 def select(action_id: str, options: Sequence[Block], *, initial: str | None = None, placeholder: str = "") -> Block:
-    """A menu of at most 100 options; *initial* is the value of the one chosen at first, if it is among them."""
+    """A menu of at most 100 options, or groups of them; *initial* is the value of the one chosen at first, if it is
+    among them."""
     shown = list(options[:100])
-    made: Block = {"type": "static_select", "action_id": action_id, "options": shown}
+    if shown and "label" in shown[0]:
+        made: Block = {"type": "static_select", "action_id": action_id, "option_groups": shown}
+        return _chosen_at_first(made, [each for group in shown for each in group["options"]], initial, placeholder)
+    made = {"type": "static_select", "action_id": action_id, "options": shown}
     return _chosen_at_first(made, shown, initial, placeholder)
 
 
@@ -260,10 +292,49 @@ def search_select(action_id: str, *, initial: Block | None = None, placeholder: 
     return made
 
 
+def channels_select(action_id: str, *, initial: Sequence[str] = (), placeholder: str = "") -> Block:
+    """A menu of channels in which nobody from another company reads, of which several may be chosen."""
+    made: Block = {
+        "type": "multi_conversations_select",
+        "action_id": action_id,
+        "filter": {"include": ["public", "private"], "exclude_external_shared_channels": True},
+    }
+    if initial := [channel for channel in initial if _CHANNEL_ID.fullmatch(channel)]:
+        made["initial_conversations"] = initial
+    if placeholder:
+        made["placeholder"] = _plain(placeholder, _PLACEHOLDER)
+    return made
+
+
+def radio(action_id: str, options: Sequence[Block], *, initial: str | None = None) -> Block:
+    """Buttons of which one is chosen; *initial* is the value of the one chosen at first."""
+    return _chosen_at_first(
+        {"type": "radio_buttons", "action_id": action_id, "options": list(options)}, options, initial, ""
+    )
+
+
 def _chosen_at_first(made: Block, shown: Sequence[Block], initial: str | None, placeholder: str) -> Block:
     chosen = next((each for each in shown if each["value"] == initial), None)
     if chosen:
         made["initial_option"] = chosen
+    if placeholder:
+        made["placeholder"] = _plain(placeholder, _PLACEHOLDER)
+    return made
+
+
+def user_select(action_id: str, *, placeholder: str = "") -> Block:
+    """A menu of the people in the workspace; its value is a user id."""
+    made: Block = {"type": "users_select", "action_id": action_id}
+    if placeholder:
+        made["placeholder"] = _plain(placeholder, _PLACEHOLDER)
+    return made
+
+
+def date_picker(action_id: str, *, initial: str = "", placeholder: str = "") -> Block:
+    """A calendar; *initial* is a day such as 2026-12-31."""
+    made: Block = {"type": "datepicker", "action_id": action_id}
+    if initial:
+        made["initial_date"] = initial
     if placeholder:
         made["placeholder"] = _plain(placeholder, _PLACEHOLDER)
     return made
@@ -345,8 +416,8 @@ def modal(
     """A modal. *about* is the id of ours that travels in its private metadata."""
     made: View = {
         "type": "modal",
-        "title": _plain(title, _TITLE),
-        "close": _plain(close, _TITLE),
+        "title": _plain(title, LONGEST_TITLE),
+        "close": _plain(close, LONGEST_TITLE),
         "blocks": _fit(list(blocks), VIEW_BLOCKS),
     }
     if callback_id:
@@ -354,7 +425,7 @@ def modal(
     if about:
         made["private_metadata"] = about
     if submit:
-        made["submit"] = _plain(submit, _TITLE)
+        made["submit"] = _plain(submit, LONGEST_TITLE)
     if tell_when_closed:
         made["notify_on_close"] = True
     return made

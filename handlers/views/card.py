@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from bot.actions._action import Action
 from bot.model import Request, RequestState, StepStatus
-from handlers.views.blocks import Markup, Said, actions, context, joined, markup, mention, said, section
+from handlers.views.blocks import (
+    Markup,
+    Said,
+    actions,
+    context,
+    joined,
+    markup,
+    mention,
+    said,
+    section,
+    sections,
+    when,
+)
 from handlers.views.offers import offers
 from handlers.views.wording import (
     Known,
+    afterwards,
     asked_by,
     bar,
     cue,
@@ -19,15 +32,16 @@ from handlers.views.wording import (
     wish,
 )
 
-_CAN_BE_SEEN = "It can be shown to you once, within ten minutes."
+_RESTING = frozenset({RequestState.UNKNOWN, RequestState.AWAITING_CONFIRMATION, RequestState.AWAITING_APPROVAL})
 
 
 def build(request: Request, known: Known) -> Said:
     """What, on whom, by whom, how far; then how it ended and what can be done about it."""
     title = _title(request, known.action)
-    lines = [markup("{} *{}*", cue(request), title), *_body(request, title)]
+    lines = [markup("{} *{}*", cue(request), title), *_body(request, known, title)]
     blocks = [
         section(joined(lines, "\n")),
+        *(sections(afterwards(request)) if request.state is RequestState.DONE else []),
         *context(asked_by(request, known), *notes(request, known)),
         *actions(*offers(request, known.action), block_id=f"card:{request.id}:{request.version}"),
     ]
@@ -47,12 +61,15 @@ def _title(request: Request, action: Action | None) -> str:
     return f"{wish(request, action)}: {state_word(request.state).lower()}"
 
 
-def _body(request: Request, title: str) -> list[Markup]:
-    if request.state.final or request.state in {RequestState.UNKNOWN, RequestState.AWAITING_CONFIRMATION}:
+def _body(request: Request, known: Known, title: str) -> list[Markup]:
+    if request.state.final or request.state in _RESTING:
         told = [markup("{}", more)] if (more := _beyond(title, request.sentence)) else []
+        if request.state is RequestState.AWAITING_APPROVAL and request.approval:
+            told.append(markup("It ends {} if nobody answers.", when(request.approval.expires_at)))
         if request.answer.get("reveal") == "waiting":
-            told.append(markup("{}", _CAN_BE_SEEN))
-        if _needs_its_reader(request) and told:
+            who = mention(request.slack.user) if _needs_its_reader(request) else known.by
+            told.append(markup("{} can see it once, within ten minutes.", who))
+        elif _needs_its_reader(request) and told:
             told[0] = markup("{} {}", mention(request.slack.user), told[0])
         return [*_changes(request), *told]
     now = next((step for step in reversed(request.steps) if step.status is StepStatus.IN_PROGRESS), None)

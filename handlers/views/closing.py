@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from bot.model import Request, RequestState
 from bot.story import EARLIER
-from handlers.views.blocks import Markup, Said, actions, context, joined, markup, mention, said, section
+from handlers.views.blocks import Markup, Said, actions, context, joined, markup, mention, said, section, sections
 from handlers.views.offers import offers
-from handlers.views.wording import Known, cue, emoji, notes, state_word, wish
+from handlers.views.wording import Known, afterwards, cue, emoji, notes, state_word, wish
 
 
 def build(request: Request, known: Known) -> Said:
@@ -27,10 +27,19 @@ def news(request: Request, known: Known) -> Said:
         text,
         [
             section(_line(request, known, cue(request))),
+            *sections(afterwards(request)),
             *context(*notes(request, known)),
             *actions(*offers(request, known.action), block_id=f"closing:{request.id}:{request.version}"),
         ],
     )
+
+
+def wanted(request: Request, known: Known) -> Said | None:
+    """Others have agreed, perhaps hours later, and now it waits for whoever asked: an edited card notifies nobody."""
+    if request.state is not RequestState.AWAITING_CONFIRMATION:
+        return None
+    line = markup("{} {} {}", mention(request.slack.user), cue(request), request.sentence)
+    return said(request.sentence, [section(line)])
 
 
 def _line(request: Request, known: Known, sign: Markup) -> Markup:

@@ -7,14 +7,14 @@ whose press carries the form's state along, although Slack calls it no submissio
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bot.actions._action import Action, Field, Input
 from bot.command import looks_exact
 from bot.errors import BadInput
-from bot.model import JSON, Person, Request, Target, TenantSettings
+from bot.model import JSON, Person, Request, Target, TargetKind, TenantSettings
 from bot.policy import LONGEST_TICKET
 from bot.ports import Preview
 from handlers.gestures import encodable
@@ -25,9 +25,11 @@ from handlers.views.blocks import (
     View,
     actions,
     button,
+    channels_select,
     checkbox,
     code,
     context,
+    date_picker,
     divider,
     facts,
     header,
@@ -41,9 +43,11 @@ from handlers.views.blocks import (
     sections,
     select,
     text_input,
+    user_select,
     when,
+    with_channels,
 )
-from handlers.views.wording import names_it, wish
+from handlers.views.wording import first_up, names_it, wish
 
 CALLBACK = "request.form"
 RUN = "form.run"
@@ -51,6 +55,7 @@ FIND_PERSON = "form.find_person"
 CHOOSE_PERSON = "form.choose_person"
 FIND_GROUP = "form.find_group"
 FIND_LICENSE = "form.find_license"
+STEER = "form.steer"
 
 _TARGET = "target"
 _SUGGESTED = "suggested"
@@ -101,8 +106,21 @@ class Demands:
 
 
 @dataclass(frozen=True)
+class Choices:
+    """What may be chosen of Latchkey's own: roles and scopes, each as (name, what it is for)."""
+
+    roles: Sequence[tuple[str, str]] = ()
+    scopes: Sequence[tuple[str, str]] = ()
+
+    @classmethod
+    def needed_for(cls, action: Action) -> bool:
+        return any(wanted.field in {Field.ROLE, Field.SCOPE} for wanted in action.asks)
+
+
+@dataclass(frozen=True)
 class Filled:
-    """What was filled in. `target` is an object id chosen from a list, empty if there was no list."""
+    """What was filled in. `target` is an object id chosen from a list (of what is Latchkey's own, what would be typed),
+    empty if it was not asked for."""
 
     target: str = ""
     inputs: Mapping[str, JSON] = field(default_factory=dict)
@@ -113,11 +131,20 @@ class Filled:
 
 def needed(request: Request, action: Action, demands: Demands, *, exact: bool) -> bool:
     """Whether *request* cannot go on without a form. *exact*: its target is a UPN, an object id, or already known."""
-    if action.missing(request.inputs) or not (request.typed or request.target):
+    if action.missing(request.inputs) or (needs_target(action) and not (request.typed or request.target)):
         return True
     if not action.writes or request.preview:
         return False
-    return action.confirm or not exact or bool(demands.unmet(request.reason, request.verified, request.ticket))
+    return (
+        action.confirm
+        or not (exact or action.own)
+        or bool(demands.unmet(request.reason, request.verified, request.ticket))
+    )
+
+
+def needs_target(action: Action) -> bool:
+    """Whether somebody or something has to be named: what is about Latchkey as a whole needs nobody."""
+    return action.about is not TargetKind.TENANT
 
 
 # --- Build ----------------------------------------------------------------------------------------------------------
@@ -130,23 +157,29 @@ def build(
     preview: Preview | None,
     *,
     problems: Mapping[str, str] | None = None,
+    choices: Choices = Choices(),
+    needless: Collection[str] = (),
 ) -> View:
     """The form as it stands. Without *preview* the person is still being looked up, or still to be chosen; *problems*
-    are shown above the button."""
-    person = preview.person if preview else None
+    are shown above the button. Inputs that are *needless* are asked for only if something else than usual is given."""
+    subject = (preview.person or preview.target) if preview else None
     shown: list[Block] = [
-        *_who(request, preview),
-        *_picker(request, preview),
-        *(_ask(wanted, request.inputs.get(wanted.name, wanted.default)) for wanted in action.asks),
+        *(_what(request, action, preview) if action.own else [*_who(request, preview), *_picker(request, preview)]),
+        *(
+            _ask(wanted, request.inputs.get(wanted.name, wanted.default), choices)
+            for wanted in action.asks
+            if (wanted.field is not Field.SCOPE or choices.scopes)
+            and (wanted.name not in needless or request.inputs.get(wanted.name) not in (None, "", wanted.default))
+        ),
         *(_demanded(request, action, demands) if action.writes else []),
         *_effect(preview),
         *context(*(markup(":warning: {}", problem) for problem in (problems or {}).values())),
     ]
-    if person and action.writes:
-        style = "danger" if action.confirm else "primary"
-        shown += [divider(), *actions(button(names_it(action, person), RUN, request.id, style=style), block_id=RUN)]
+    if subject and action.writes:
+        style = "danger" if action.confirm and not action.own else "primary"
+        shown += [divider(), *actions(button(names_it(action, subject), RUN, request.id, style=style), block_id=RUN)]
     return modal(
-        action.title,
+        _title(action),
         shown,
         callback_id=CALLBACK,
         about=request.id,
@@ -154,6 +187,32 @@ def build(
         close="Cancel",
         tell_when_closed=True,
     )
+
+
+def _title(action: Action) -> str:
+    """The action's title; its name where Slack has no room for that."""
+    return action.title if len(action.title) <= blocks.LONGEST_TITLE else first_up(action.name.replace("-", " "))
+
+
+def _what(request: Request, action: Action, preview: Preview | None) -> list[Block]:
+    """What a change of Latchkey itself is about, or the question for it."""
+    target = preview.target if preview else None
+    if target is not None:
+        return [header(first_up(action.phrase.format(target=target.name))), *context(target.detail)]
+    if not needs_target(action) or (request.typed and preview is None):
+        return [section(Markup(":hourglass_flowing_sand: Looking how it is now …"))]
+    if action.about is TargetKind.OPERATOR:
+        return [blocks.field("Who", user_select(_VALUE, placeholder="Choose a person"), block_id=_TARGET)]
+    asked = text_input(_VALUE, initial=request.typed, longest=_LONGEST_NAME)
+    return [blocks.field(_NAMED.get(action.about, "What"), asked, block_id=_TARGET)]
+
+
+_LONGEST_NAME = 120
+_NAMED: Mapping[TargetKind, str] = {
+    TargetKind.GROUP: "Group in Microsoft Entra",
+    TargetKind.ROLE: "Name of the role",
+    TargetKind.SCOPE: "Name of the scope",
+}
 
 
 def _who(request: Request, preview: Preview | None) -> list[Block]:
@@ -198,24 +257,44 @@ def _detail(person: Person) -> str:
     return ", ".join(part for part in (person.upn, person.department) if part)
 
 
-def _ask(wanted: Input, value: JSON) -> Block:
+def _ask(wanted: Input, value: JSON, choices: Choices) -> Block:
     label = wanted.label
     given = "" if value is None else str(value)
     match wanted.field:
         case Field.CHECKBOX:
-            element = checkbox(_VALUE, label.text, checked=value is True or given.lower() in {"true", "yes", "on", "1"})
+            element = checkbox(_VALUE, "Yes", checked=value is True or given.lower() in {"true", "yes", "on", "1"})
         case Field.NUMBER:
             element = number_input(_VALUE, initial=given, lowest=label.minimum, highest=label.maximum)
         case Field.SELECT:
-            element = select(_VALUE, [option(text, value) for value, text in wanted.choices], initial=given)
+            action_id = STEER if label.steers else _VALUE
+            element = select(action_id, [option(text, value) for value, text in wanted.choices], initial=given)
         case Field.GROUP | Field.LICENSE:
             action_id = FIND_GROUP if wanted.field is Field.GROUP else FIND_LICENSE
             element = search_select(action_id, initial=option(given, given) if given else None, placeholder="Search")
+        case Field.CHANNELS:
+            element = channels_select(_VALUE, initial=given.split(), placeholder="Choose channels")
+        case Field.ROLE:
+            element = _menu(choices.roles, given)
+        case Field.SCOPE:
+            element = _menu(choices.scopes, given)
+        case Field.DATE if re.fullmatch(r"\d{4}-\d\d-\d\d|", given, re.ASCII):
+            element = date_picker(_VALUE, initial=given, placeholder="Choose a day")
+        case Field.DATE:
+            element = text_input(_VALUE, initial=given)
         case Field.TEXT:
             element = text_input(_VALUE, initial=given)
     # A box that is not ticked counts as empty, so it is never a required input to Slack.
     optional = not wanted.required or wanted.field is Field.CHECKBOX
-    return blocks.field(label.text, element, block_id=_INPUT + wanted.name, hint=label.hint, optional=optional)
+    return blocks.field(
+        label.text, element, block_id=_INPUT + wanted.name, hint=label.hint, optional=optional, tells=label.steers
+    )
+
+
+def _menu(known: Sequence[tuple[str, str]], given: str) -> Block:
+    """A menu of names; what is given and not among them stays as it was typed."""
+    if given and given not in (name for name, _ in known):
+        return text_input(_VALUE, initial=given)
+    return select(_VALUE, [option(name, name, what) for name, what in known], initial=given, placeholder="Choose")
 
 
 def _demanded(request: Request, action: Action, demands: Demands) -> list[Block]:
@@ -250,7 +329,9 @@ def _effect(preview: Preview | None) -> list[Block]:
 
 
 def _change(what: str, before: str | None, after: str) -> Markup:
-    return markup("• {}: {} → *{}*", what, before, after) if before else markup("• {}: *{}*", what, after)
+    if before:
+        return markup("• {}: {} → *{}*", what, with_channels(before), with_channels(after))
+    return markup("• {}: *{}*", what, with_channels(after))
 
 
 def on_its_way(request: Request, action: Action) -> View:
@@ -277,19 +358,26 @@ def nothing_to_choose(sentence: str) -> JSON:
 # --- Parse ----------------------------------------------------------------------------------------------------------
 
 
-def parse(view: Mapping[str, Any], action: Action) -> Filled:
-    """What the view's state holds; whatever is not of the expected shape counts as not filled in."""
+def parse(view: Mapping[str, Any], action: Action, before: Mapping[str, JSON] | None = None) -> Filled:
+    """What the view's state holds; whatever is not of the expected shape counts as not filled in. Inputs that the form
+    did not ask for stay as they were *before*."""
     state = view.get("state")
     values = state.get("values") if isinstance(state, dict) else None
     given = values if isinstance(values, dict) else {}
-    inputs = {wanted.name: _read(given, _INPUT + wanted.name) for wanted in action.asks}
+    inputs = dict(before or {}) | {
+        wanted.name: _read(given, block) for wanted in action.asks if (block := _INPUT + wanted.name) in given
+    }
     return Filled(
-        target=_object_id(_read(given, _SUGGESTED) or _read(given, _TARGET)),
+        target=_own_target(given) if action.own else _object_id(_read(given, _SUGGESTED) or _read(given, _TARGET)),
         inputs={name: value for name, value in inputs.items() if value not in (None, "")},
         reason=str(_read(given, _REASON) or "").strip()[:_LONGEST_REASON],
         verified=str(_read(given, _VERIFIED) or "").strip()[:100],
         ticket=str(_read(given, _TICKET) or "").strip()[:100],
     )
+
+
+def _own_target(given: Mapping[str, Any]) -> str:
+    return str(_read(given, _TARGET) or "").strip()[:_LONGEST_NAME]
 
 
 def _object_id(value: JSON) -> str:
@@ -306,13 +394,20 @@ def _read(values: Mapping[str, Any], block_id: str) -> JSON:
             return bool(ticked)
         case {"selected_option": {"value": str(value)}}:
             return None if value == _NOTHING else encodable(value)
+        case {"selected_conversations": list(ids)}:
+            return " ".join(map(encodable, ids)) or None
+        case {"selected_user": str(user)}:
+            return f"@{encodable(user)}"
+        case {"selected_date": str(day)}:
+            return encodable(day)
         case {"value": str(value)}:
             return encodable(value)
     return None
 
 
-def nobody_chosen() -> dict[str, str]:
-    return {_TARGET: "Choose the person first."}
+def nobody_chosen(action: Action) -> dict[str, str]:
+    named = action.own and action.about is not TargetKind.OPERATOR
+    return {_TARGET: "Fill this in first." if named else "Choose the person first."}
 
 
 def problems(filled: Filled, action: Action, demands: Demands) -> dict[str, str]:

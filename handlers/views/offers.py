@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bot.actions._action import Action
 from bot.model import Request, RequestState
+from handlers.views.approval import withdraw_button
 from handlers.views.blocks import Block, button
 from handlers.views.wording import wish
 
@@ -11,6 +12,7 @@ UNDO = "request.undo"
 REVEAL = "request.reveal"
 RESET_AGAIN = "request.reset_again"
 TRY_AGAIN = "request.try_again"
+RETRY_STEP = "request.retry_step"
 CONTINUE = "request.continue"
 DO_ANYWAY = "request.do_anyway"
 LEAVE = "request.leave"
@@ -18,11 +20,16 @@ OPEN_SESSION = "request.open_session"
 SHARE = "request.share"
 OLDER = "request.older"
 CHOOSE = "request.choose"
+SIGN_IN = "request.sign_in"
 
 
 def offers(request: Request, action: Action | None) -> list[Block]:
     """What may be pressed now. Whether it may be done is decided again at each press."""
     asked = request.state is RequestState.AWAITING_CONFIRMATION
+    if request.state is RequestState.AWAITING_APPROVAL:
+        return withdraw_button(request, action)
+    if request.answer.get("sign_in") and (asked or request.state is RequestState.FAILED):
+        return [_sign_in(request), _leave(request)] if asked else [_sign_in(request), *_undo(request, action)]
     if asked and request.answer.get("open"):
         return [button("Open session and run", OPEN_SESSION, request.id, style="primary"), _leave(request)]
     if asked and request.answer.get("ask"):
@@ -31,6 +38,8 @@ def offers(request: Request, action: Action | None) -> list[Block]:
         return [*_of_a_secret(request), *_undo(request, action)]
     if request.state is RequestState.UNKNOWN and request.answer.get("reveal"):
         return _of_a_secret(request)  # Microsoft took it, so it is in force, although it does not show yet
+    if request.state is RequestState.FAILED and request.answer.get("go_on"):
+        return [button("Retry step", RETRY_STEP, request.id, style="primary"), *_undo(request, action)]
     if request.state in {RequestState.FAILED, RequestState.UNKNOWN} and _may_be_retried(request):
         return [button("Try again", TRY_AGAIN, request.id, spoken=f"Try again: {wish(request, action)}")]
     return []
@@ -38,6 +47,11 @@ def offers(request: Request, action: Action | None) -> list[Block]:
 
 def _may_be_retried(request: Request) -> bool:
     return bool(request.answer.get("again")) and not request.answer.get("retried")
+
+
+def _sign_in(request: Request) -> Block:
+    words = "Sign in at Microsoft" if request.action == "session-on" else "Sign in and go on"
+    return button(words, SIGN_IN, request.id, style="primary")
 
 
 def _leave(request: Request) -> Block:
@@ -57,4 +71,5 @@ def _of_a_secret(request: Request) -> list[Block]:
 def _undo(request: Request, action: Action | None) -> list[Block]:
     if request.plan is None or request.plan.undo is None or request.answer.get("undo"):
         return []
-    return [button("Undo", UNDO, request.id, spoken=f"Undo: {wish(request, action)}")]
+    what = "Undo what was done" if request.state is RequestState.FAILED else "Undo"
+    return [button(what, UNDO, request.id, spoken=f"Undo: {wish(request, action)}")]

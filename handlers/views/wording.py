@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from bot import story
 from bot.actions._action import Action
-from bot.model import Person, Request, RequestState, StepStatus
+from bot.model import JSON, ApprovalState, Person, Request, RequestState, StepStatus, Target
 from handlers.views.blocks import Markup, escape, joined, markup, when
 
 
@@ -17,7 +17,7 @@ class Known:
     """What a message needs to know beside its request.
 
     `by` is the requester's name. `here_because` says why it is not where it was asked for. `maybe_twice` is set when
-    Slack may have shown it already. `support` is whom to ask.
+    Slack may have shown it already. `support` is whom to ask. `data` is what came with the message.
     """
 
     action: Action | None
@@ -25,12 +25,20 @@ class Known:
     here_because: str = ""
     maybe_twice: bool = False
     support: str = ""
+    data: Mapping[str, JSON] = field(default_factory=dict)
+    decided_by: str = ""
+    """Who answered the question for an approval."""
+    reviewed_by: str = ""
 
 
 _BUILT_IN: Mapping[str, str] = {
     "help": "show the help",
     "can": "look up what may be done",
     "audit": "search the audit trail",
+    "audit-who": "list who may do what",
+    "mode": "show which mode it is",
+    "roles-list": "list the roles",
+    "roles-who": "list who holds which role",
     "session-status": "show the management session",
     "session-on": "turn the management session on",
     "session-off": "turn the management session off",
@@ -49,9 +57,9 @@ def wish(request: Request, action: Action | None) -> str:
     return first_up(phrase)
 
 
-def names_it(action: Action, person: Person) -> str:
+def names_it(action: Action, subject: Person | Target) -> str:
     """What the button says that does it: *Reset the password of Adele Vance, Sales*."""
-    return first_up(action.phrase.format(target=person.label))
+    return first_up(action.phrase.format(target=subject.label if isinstance(subject, Person) else subject.name))
 
 
 def first_up(text: str) -> str:
@@ -107,6 +115,9 @@ def threaded(request: Request) -> bool:
 def asked_by(request: Request, known: Known) -> Markup:
     """Who asked, why, and how the caller was verified."""
     asked = [markup("Asked by {}", known.by)]
+    if known.decided_by and request.approval and request.approval.state is ApprovalState.APPROVED:
+        words = "Approved by {} alone" if request.approval.break_glass else "Approved by {}"
+        asked.append(markup(words, known.decided_by))
     if request.reason:
         asked.append(markup("Reason: {}", request.reason))
     if request.verified:
@@ -114,6 +125,12 @@ def asked_by(request: Request, known: Known) -> Markup:
     if request.ticket:
         asked.append(markup("Ticket: {}", request.ticket))
     return joined(asked, "  ·  ")
+
+
+def afterwards(request: Request) -> list[Markup]:
+    """What is true once it is done, and what is left to do."""
+    lines = request.answer.get("afterwards") or ()
+    return [markup("• {}" if len(lines) > 1 else "{}", line) for line in lines]
 
 
 def notes(request: Request, known: Known) -> list[Markup]:

@@ -1,0 +1,77 @@
+"""What the actions have in common that change Latchkey itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final
+
+from bot.model import JSON, Call, Expect, ReadBack, SlackUser, Target, TargetKind
+from bot.ports import Reader
+
+OWN: Final = "latchkey"
+"""What an address begins with that is Latchkey's own (`bot/office/`)."""
+
+
+class Switch(StrEnum):
+    """A switch of the settings, as it is asked for."""
+
+    AS_IT_IS = "as it is"
+    ON = "on"
+    OFF = "off"
+
+
+SETTINGS: Final[Mapping[str, str]] = {
+    "mode": "mode",
+    "auto_enable": "the session opens by itself",
+    "identity_name": "service identity",
+    "work_channels": "work channels",
+    "reason_required": "a reason is demanded",
+    "verification_required": "how the caller was verified is demanded",
+    "idle_minutes": "minutes after which an unused session ends",
+    "absolute_minutes": "minutes after which a session ends anyway",
+    "retention_days": "days for which the audit trail is kept",
+    "never_touch_group": "the group of accounts that are never touched",
+    "ask_first_group": "the group of accounts to ask about first",
+}
+"""What the settings are called; those that are missing here say the same as others."""
+
+
+def shown(value: JSON) -> str:
+    """A setting's value in words."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case tuple() | list():
+            return ", ".join(f"<#{channel}>" for channel in value) or "every internal channel Latchkey is in"
+    return "none" if value is None else str(value)
+
+
+async def the_tenant(reader: Reader, typed: str, asker: SlackUser) -> Target:
+    """The target of what is about Latchkey as a whole."""
+    return Target(TargetKind.TENANT, "tenant", "Latchkey")
+
+
+async def settings_now(reader: Reader) -> dict[str, Any]:
+    """The tenant's settings, by the names of `TenantSettings`."""
+    return await reader.get(OWN, "settings")
+
+
+def put_settings(now: Mapping[str, Any], changes: Mapping[str, JSON], says: str = "") -> Call:
+    """The call that changes the settings from what they are now."""
+    body = {"version": now["version"], "changes": dict(changes)}
+    return Call("PUT", (OWN, "settings"), body, says=says, seen=settings_moved_on(now))
+
+
+def set_settings(now: Mapping[str, Any], changes: Mapping[str, JSON], says: str) -> Call:
+    """The call that changes these settings whatever becomes of the others meanwhile: a step of a longer plan. It is
+    seen by the first of them."""
+    body = {"was": {name: now[name] for name in changes}, "changes": dict(changes)}
+    name, value = next(iter(changes.items()))
+    seen = ReadBack((OWN, "settings"), name, Expect.EQUALS, value, lags=False)
+    return Call("PUT", (OWN, "settings"), body, says=says, seen=seen)
+
+
+def settings_moved_on(now: Mapping[str, Any]) -> ReadBack:
+    """How to see that the settings are no longer what they were."""
+    return ReadBack((OWN, "settings"), "version", Expect.DIFFERS, now["version"], lags=False)

@@ -1,0 +1,226 @@
+"""Latchkey's own affairs, behind the same doors as the tenant: read at an address, changed by a call.
+
+So a mode switch, a grant or the set-up of the service identity travels the one road there is: planned, previewed,
+approved, attempted, read back, audited. What is Latchkey's own has an address that begins with `latchkey`; each matter
+has a desk. Other addresses are the tenant's: read by the bot identity, and written to only as the administrator who
+signed in for that one request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+
+from bot.actions._own import OWN
+from bot.errors import BadInput, GraphRefused, Retry, SignInFailed, SignInNeeded
+from bot.model import JSON, Author, Call, Generated, Identity, IdentityKind, Request, Secret, Session
+from bot.ports import Graph, Reader, Sent, Tenant, TokenSource
+from bot.session import Acting
+
+SIGNED_IN: Final = (OWN, "signed-in")
+"""The address of the administrator who has signed in for the request that reads it."""
+
+LATCHKEY: Final = Identity(IdentityKind.LATCHKEY, OWN, "Latchkey")
+"""Who changes what is Latchkey's own."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """A call about Latchkey itself, on its way to a desk. `path` is what follows the desk's name.
+
+    `by` is who asked, `reason` why; `attempt_id` names the call in the audit trail.
+    """
+
+    method: str
+    path: tuple[str, ...]
+    body: Mapping[str, Any]
+    by: Author
+    reason: str
+    request_id: str
+    attempt_id: str
+
+
+class Desk(Protocol):
+    """Looks after one of Latchkey's own matters.
+
+    What it is told twice (a bot that was killed in between) it does once: a call sets a state, or names what it knows.
+    """
+
+    async def read(self, path: tuple[str, ...], query: Mapping[str, str]) -> dict[str, Any]:
+        """What is there now; `query["by"]` is the operator for whom it is read. Raises `BadInput` for an address it
+        does not know."""
+
+    async def carry_out(self, errand: Errand) -> str | None:
+        """Change it, audited; what the step says of it, if there is more to say than its title.
+
+        Raises a `LatchkeyError` with a sentence if it could not be done; sending it again is then safe.
+        """
+
+
+class Stored(Protocol):
+    """The service account's passwords at rest."""
+
+    async def pending(self, account: str) -> Secret:
+        """The password that waits to become the one in force. Raises `VaultProblem` or `NotPossible`."""
+
+
+class SignedIn(Protocol):
+    """An administrator who signed in for one request."""
+
+    @property
+    def upn(self) -> str: ...
+
+    @property
+    def tokens(self) -> TokenSource: ...
+
+
+class SignIns(Protocol):
+    """The administrators who have signed in."""
+
+    def held_for(self, about: str) -> SignedIn | None:
+        """Who signed in for the request with this id; None if nobody did, or a restart forgot it."""
+
+    def drop(self, about: str) -> None:
+        """Forget whoever signed in for it."""
+
+
+class CurrentSession(Protocol):
+    @property
+    def current(self) -> Session:
+        """The tenant's management session as people see it."""
+
+
+class Office:
+    """Gives requests about Latchkey itself the right to act."""
+
+    def __init__(
+        self,
+        *,
+        session: CurrentSession,
+        desks: Mapping[str, Desk],
+        directory: Reader,
+        tenant: Tenant,
+        sign_ins: SignIns,
+        stored: Stored | None = None,
+    ) -> None:
+        """*directory* reads the tenant as the bot identity; *stored* has what a call asks for by `Generated.STORED`."""
+        self._session = session
+        self._desks = desks
+        self._directory = directory
+        self._tenant = tenant
+        self._sign_ins = sign_ins
+        self._stored = stored
+
+    def acting(self, request: Request) -> Acting:
+        """The right to act for *request*."""
+        return Acting(self._session.current, LATCHKEY, _Counter(self, request))
+
+    def has_signed_in(self, request: Request) -> bool:
+        """Whether an administrator has signed in for *request*."""
+        return self._sign_ins.held_for(request.id) is not None
+
+    def signed_in(self, request: Request) -> str:
+        """The user name of the administrator who has signed in for *request*, empty if nobody has."""
+        found = self._sign_ins.held_for(request.id)
+        return found.upn if found else ""
+
+    def done_with(self, request: Request) -> None:
+        """It is over: nothing of an administrator who signed in for it remains."""
+        self._sign_ins.drop(request.id)
+
+    @property
+    def directory(self) -> Reader:
+        """The tenant, to read."""
+        return self._directory
+
+    def desk(self, path: tuple[str, ...]) -> Desk:
+        """Who looks after the address `latchkey/*path*`. Raises `BadInput`."""
+        desk = self._desks.get(path[0]) if path else None
+        if desk is None:
+            raise BadInput("Latchkey has no such matter. `/m365 help` lists what there is.")
+        return desk
+
+    def signed_in_graph(self, request: Request) -> Graph:
+        """The tenant, as the administrator who signed in for *request*. Raises `SignInNeeded`."""
+        signed_in = self._sign_ins.held_for(request.id)
+        if signed_in is None:
+            raise SignInNeeded("An administrator of the tenant has to sign in for this.")
+        return self._tenant.graph(signed_in.tokens)
+
+    async def to_send(self, call: Call) -> tuple[Call, Secret | None]:
+        """*call* with the object ids that were not known when it was planned, and the stored password it needs."""
+        secret = None
+        if call.generates is Generated.STORED and self._stored is not None:
+            secret = await self._stored.pending(call.body.get("userPrincipalName") or call.path[1])
+        return replace(call, body=await self._with_ids(call.body)), secret
+
+    async def _with_ids(self, body: JSON) -> JSON:
+        match body:
+            case {"$id_of": str(upn)} if len(body) == 1:
+                return (await self._directory.get("users", upn, query={"$select": "id"}))["id"]
+            case dict():
+                return {name: await self._with_ids(value) for name, value in body.items()}
+        return body
+
+
+@dataclass(frozen=True)
+class _Counter:
+    """The office as one request reaches it: it looks like the tenant."""
+
+    office: Office
+    request: Request
+
+    async def get(self, *path: str, query: Mapping[str, str] | None = None, eventual: bool = False) -> dict[str, Any]:
+        if path == SIGNED_IN:
+            return {"upn": self.office.signed_in(self.request)}
+        if path[0] == OWN:
+            asked = {**(query or {}), "by": self.request.operator_id or ""}
+            return await self.office.desk(path[1:]).read(path[2:], asked)
+        return await self.office.directory.get(*path, query=query, eventual=eventual)
+
+    async def collect(
+        self, *path: str, query: Mapping[str, str] | None = None, eventual: bool = False, limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        if path[0] == OWN:
+            found = await self.get(*path, query=query)
+            return list(found["value"])
+        return await self.office.directory.collect(*path, query=query, eventual=eventual, limit=limit)
+
+    async def ask(self, *path: str, body: JSON) -> dict[str, Any]:
+        return await self.office.directory.ask(*path, body=body)
+
+    async def send(self, call: Call, *, attempt_id: str, generated: Secret | None = None) -> Sent:
+        if call.path[0] != OWN:
+            graph = self.office.signed_in_graph(self.request)
+            call, stored = await self.office.to_send(call)
+            try:
+                return await graph.send(call, attempt_id=attempt_id, generated=generated or stored)
+            except SignInFailed as error:
+                if error.retry is not Retry.LOGIN:
+                    raise
+                self.office.done_with(self.request)  # it is over: only another sign-in helps
+                raise SignInNeeded(str(error)) from error
+            except GraphRefused as error:
+                if error.answer is None or error.answer.status != HTTPStatus.FORBIDDEN:
+                    raise
+                who = self.office.signed_in(self.request)
+                self.office.done_with(self.request)  # whoever goes on needs another account
+                raise GraphRefused(
+                    f"Microsoft does not let {who} do this. Sign in with an account that is a Global Administrator.",
+                    answer=error.answer,
+                ) from error
+        request = self.request
+        says = await self.office.desk(call.path[1:]).carry_out(
+            Errand(
+                method=call.method,
+                path=call.path[2:],
+                body=call.body or {},
+                by=Author(request.operator_id),
+                reason=request.reason,
+                request_id=request.id,
+                attempt_id=attempt_id,
+            )
+        )
+        return Sent(204, None, says=says or "")
