@@ -11,12 +11,11 @@ from typing import TypeVar
 
 from bot.clock import SystemClock
 from bot.config import Config, read_config
-from bot.model import IdentityKind, Mode, SlackUser
+from bot.model import Author, IdentityKind, Mode, SlackUser
 from bot.wiring import Latchkey, audit_key, latchkey, microsoft, storage
 from sandbox.directory import SERVICE_ACCOUNT
 from sandbox.slack import Message, RateLimits
 from sandbox.world import Transport, World
-from storage.power import Author
 
 T = TypeVar("T")
 
@@ -95,8 +94,9 @@ def environment(settings: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-async def set_up(config: Config, world: World) -> None:
-    """What the command line does on a first installation, without a process for each step."""
+async def set_up(config: Config, world: World, mode: Mode = Mode.ADVANCED) -> None:
+    """What the command line does on a first installation, without a process for each step. Only in Advanced *mode* is
+    there an account to work with."""
     clock = SystemClock()
     async with microsoft(config, clock) as ways, storage(config, clock, await audit_key(config, ways)) as store:
         for user, role, name in OPERATORS:
@@ -108,27 +108,39 @@ async def set_up(config: Config, world: World) -> None:
         account = world.directory.user(SERVICE_ACCOUNT)
         settings = replace(
             await store.settings.current(),
-            mode=Mode.ADVANCED,
-            identity_kind=IdentityKind.SERVICE_ACCOUNT,
-            identity_id=account.id,
-            identity_name=account.upn,
+            mode=mode,
             never_touch_group=world.directory.group("Latchkey never touch").id,
             ask_first_group=world.directory.group("Latchkey ask first").id,
         )
+        if mode is Mode.ADVANCED:
+            settings = replace(
+                settings,
+                identity_kind=IdentityKind.SERVICE_ACCOUNT,
+                identity_id=account.id,
+                identity_name=account.upn,
+            )
         await store.settings.change(settings, by=SHELL, reason="test")
 
 
 @asynccontextmanager
 async def open_stage(
-    folder: Path, *, transport: Transport = "socket", limits: RateLimits | None = None, **settings: str
+    folder: Path,
+    *,
+    transport: Transport = "socket",
+    limits: RateLimits | None = None,
+    mode: Mode = Mode.ADVANCED,
+    callback: bool = False,
+    **settings: str,
 ) -> AsyncIterator[Stage]:
     """A new world with a bot that was set up, connected. *settings* are further `LATCHKEY_` settings."""
     async with AsyncExitStack() as stack:
-        world = await stack.enter_async_context(World(transport=transport, state=folder, limits=limits))
+        world = await stack.enter_async_context(
+            World(transport=transport, state=folder, limits=limits, callback=callback)
+        )
         further = {f"LATCHKEY_{name.upper()}": value for name, value in settings.items()}
         stack.enter_context(environment({**world.environment(), **further}))
         config = read_config()
-        await set_up(config, world)
+        await set_up(config, world, mode)
         bot = await stack.enter_async_context(latchkey(config))
         if transport == "socket":
             await world.slack.connected(2)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from bot.errors import GraphAnswer, GraphNotFound, GraphRefused
-from bot.model import JSON, Identity, IdentityKind, Person
+from bot.model import JSON, Identity, IdentityKind, Person, SlackUser
 
 ADELE_ID = "f142e421-ec74-44a4-9ec6-636e45e4a66d"
 SALES_ID = "ce3f373a-cfc9-4694-92d2-3fd6133cf254"
@@ -87,6 +88,32 @@ class PaperTenant:
         return found(options) if callable(found) else found
 
 
+class Enabled(PaperTenant):
+    """The directory as the bot itself reads it: everybody in it is as they were, until they are disabled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.disabled: set[str] = set()
+
+    async def get(self, *path: str, query: Mapping[str, str] | None = None, eventual: bool = False) -> dict[str, Any]:
+        return {"id": path[-1], "accountEnabled": path[-1] not in self.disabled}
+
+
+class NobodySignsIn:
+    """Nobody proves who they are."""
+
+    has_callback = False
+
+    def last_fresh(self, slack: SlackUser) -> datetime | None:
+        return None
+
+    def held_for(self, about: str) -> None:
+        return None
+
+    def drop(self, about: str) -> None:
+        pass
+
+
 def user(**more: Any) -> dict[str, Any]:
     """Adele as Graph has her, with *more* changed."""
     return {
@@ -159,6 +186,7 @@ def contoso() -> PaperTenant:
             "roleManagement/directory/roleEligibilityScheduleInstances": [],
             "groups": [group()],
             f"groups/{SALES_ID}": group(),
+            f"groups/{SALES_ID}/transitiveMemberOf": [],
             "subscribedSkus": [sku()],
         }
     )

@@ -176,6 +176,87 @@ async def test_whatever_fails_twice_it_is_applied_at_most_once_and_truly_told(ca
             assert world.time.now() - T0 < timedelta(minutes=45)
 
 
+# --- step by step -----------------------------------------------------------------------------------------------------
+
+_BLOCKED = ReadBack(path=("users", ADELE_ID), pointer="accountEnabled", expect=Expect.EQUALS, value=False)
+_SIGNED_OUT = ReadBack(
+    path=("users", ADELE_ID),
+    pointer="signInSessionsValidFromDateTime",
+    expect=Expect.DIFFERS,
+    value="2026-01-05T08:00:00Z",
+)
+
+STEP_BY_STEP = Case(
+    "revoke-sessions",
+    plan=Plan(
+        changes=(Change("sign-in", "allowed", "blocked"), Change("sessions", "signed in", "signed out")),
+        calls=(
+            Call("PATCH", ("users", ADELE_ID), {"accountEnabled": False}, says="Blocking", seen=_BLOCKED),
+            Call(
+                "POST",
+                ("users", ADELE_ID, "revokeSignInSessions"),
+                repeat=Repeat.ONE_SHOT,
+                says="Signing out",
+                seen=_SIGNED_OUT,
+            ),
+        ),
+        read_back=_SIGNED_OUT,
+    ),
+    one_shot=True,
+)
+
+
+async def gone_on_with(faults: Mapping[int, Fault]) -> World:
+    """The world after *Retry step* was pressed until nothing stopped any more, judged at each stop."""
+    world = STEP_BY_STEP.world(faults)
+    for _ in range(4):
+        process = await live(world)
+        await process.close()
+        request, applied = world.request, len(world.tenant.applied)
+        assert len(world.tenant.one_shots) == len(set(world.tenant.one_shots)), request.sentence
+        if request.state is RequestState.DONE:
+            assert not world.tenant.enabled
+            assert world.tenant.sign_outs == 1
+            return world
+        assert request.state is RequestState.FAILED
+        assert request.answer.get("go_on") or not applied, (faults, request.sentence)
+        if applied:
+            done = int(request.sentence[0]) if request.sentence[0].isdigit() else 2
+            assert done <= applied, (faults, request.sentence)
+        answer = {name: value for name, value in request.answer.items() if name != "go_on"}
+        world.time.advance(600)
+        world.requests["r1"] = replace(request, state=RequestState.RUNNING, sentence="", answer=answer)
+    raise AssertionError(f"it stops again and again: {faults}, {world.request.sentence}")
+
+
+async def test_wherever_a_plan_of_steps_stops_it_says_how_far_it_is_and_goes_on_from_there() -> None:
+    for fault in strikes(await gone_on_with({})):
+        await gone_on_with(dict([fault]))
+
+
+@pytest.mark.slow
+async def test_the_same_when_it_stops_twice() -> None:
+    for number, fault in strikes(await gone_on_with({})):
+        for another in strikes(await gone_on_with({number: fault}), after=number):
+            await gone_on_with(dict([(number, fault), another]))
+
+
+async def test_a_step_that_is_never_seen_can_be_gone_on_with_once_it_shows() -> None:
+    world = STEP_BY_STEP.world()
+    world.lag = timedelta(hours=1)
+    process = await live(world)
+    await process.close()
+    assert rests_in(world, RequestState.FAILED)
+    assert world.request.answer["go_on"]
+    assert world.request.sentence.startswith("Every step was done, but that could not be seen")
+
+    world.lag = timedelta()
+    world.requests["r1"] = replace(world.request, state=RequestState.RUNNING, answer={})
+    await (await live(world)).close()
+    assert rests_in(world, RequestState.DONE)
+    assert world.tenant.one_shots == ["revokeSignInSessions"]
+
+
 # --- replicas that lag ------------------------------------------------------------------------------------------------
 
 

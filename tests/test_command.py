@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bot.actions import catalogue
-from bot.command import Parsed, looks_exact, parse, read_since, refuse_lookalikes
+from bot.actions import delegated
+from bot.command import Parsed, looks_exact, parse, read_span, refuse_lookalikes
 from bot.errors import BadInput
 
-KNOWN = catalogue()
+KNOWN = delegated()
 ADELE = "adele@contoso.com"
 GUID = "f142e421-ec74-44a4-9ec6-636e45e4a66d"
 
@@ -154,14 +154,58 @@ def test_the_session_command_takes_one_word(typed: str, wanted: Parsed) -> None:
         ("adele@contoso.com --since 7d", Parsed("audit", ADELE, {"since": "7d"})),
         ("--since=12H Olive Hart", Parsed("audit", "Olive Hart", {"since": "12H"})),
         ("@olive", Parsed("audit", "@olive")),
+        ("<@U0OLIVE001|olive.h> --refused", Parsed("audit", "@U0OLIVE001", {"refused": "yes"})),
+        (
+            "—since 7d –until 2d --action “reset password” --break-glass",
+            Parsed(
+                "audit",
+                options={"since": "7d", "until": "2d", "action": "reset-password", "break_glass": "yes"},
+            ),
+        ),
+        ("--leavers --refused no --export JSON", Parsed("audit", options={"leavers": "yes", "export": "jsonl"})),
+        ("who", Parsed("audit-who")),
+        (
+            "Who reset password --export csv",
+            Parsed("audit-who", options={"command": "/m365 reset-password", "export": "csv"}),
+        ),
+        ("who /m365 reset-password", Parsed("audit-who", options={"command": "/m365 reset-password"})),
+        ("who /m365-audit", Parsed("audit-who", options={"command": "/m365-audit"})),
+        ('"Who" Ever', Parsed("audit", "Who Ever")),
     ],
 )
-def test_the_audit_command_takes_whom_and_since_when(typed: str, wanted: Parsed) -> None:
+def test_the_audit_command_takes_whom_what_and_when(typed: str, wanted: Parsed) -> None:
     assert read(typed, "/m365-audit") == wanted
 
 
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        ("", Parsed("mode")),
+        ("status", Parsed("mode")),
+        ("Advanced", Parsed("switch-mode", options={"to": "advanced"})),
+        (
+            "default —account removed –reason “audit week” --ticket INC-7",
+            Parsed("switch-mode", options={"to": "default", "account": "removed"}, reason="audit week", ticket="INC-7"),
+        ),
+        ("--auto-enable off --preview", Parsed("switch-mode", options={"auto_enable": "off"}, preview=True)),
+        (
+            "advanced --global-administrator",
+            Parsed("switch-mode", options={"to": "advanced", "global_administrator": "yes"}),
+        ),
+        ("set up --adopt", Parsed("set-up-identity", options={"adopt": "yes"})),
+        ("set-up --kind application", Parsed("set-up-identity", options={"kind": "application"})),
+        ("remove --then disabled", Parsed("remove-identity", options={"then": "disabled"})),
+        ("settings --idle-minutes 15", Parsed("change-settings", options={"idle_minutes": "15"})),
+    ],
+)
+def test_the_mode_command_takes_a_mode_a_switch_or_what_is_to_be_done_about_the_account(
+    typed: str, wanted: Parsed
+) -> None:
+    assert read(typed, "/m365-mode") == wanted
+
+
 def test_time_spans_are_minutes_hours_days_or_weeks() -> None:
-    assert [read_since(span) for span in ("90m", "12h", "7D", "2w")] == [
+    assert [read_span(span, "since") for span in ("90m", "12h", "7D", "2w")] == [
         timedelta(minutes=90),
         timedelta(hours=12),
         timedelta(days=7),
@@ -252,8 +296,21 @@ MALFORMED = [
     ("/m365-audit", "--since 99999w", "--since 7d"),
     ("/m365-audit", "--since ٣d", "--since 7d"),
     ("/m365-audit", "--from 7d", "--since"),
+    ("/m365-audit", "--since 2d --until 7d", "further back"),
+    ("/m365-audit", "--until soon", "--until 7d"),
+    ("/m365-audit", "--action reset-pasword", "/m365 reset-password"),
+    ("/m365-audit", "--export", "--export csv"),
+    ("/m365-audit", "--export xlsx", "csv"),
+    ("/m365-audit", "who reset-pasword", "/m365 reset-password"),
+    ("/m365-audit", "who reset-password block-sign-in", "One command at a time"),
+    ("/m365-audit", "who --since 7d", "tells of today"),
+    ("/m365-audit", "help", "who may do what"),
     ("/m365-audit", "x" * 300, "/m365-audit"),
-    ("/m365-mode", "advanced", "/m365 help"),
+    ("/m365-mode", "expert", "`advanced`"),
+    ("/m365-mode", "advanced please", "--reason"),
+    ("/m365-mode", "--auto-enable maybe", "on, off"),
+    ("/m365-mode", "set-up --kind robot", "managed-identity"),
+    ("/m365-rotate", "now", "/m365 help"),
     ("", "", "/m365 help"),
 ]
 
@@ -295,7 +352,9 @@ def test_any_text_is_understood_or_answered(command: str, typed: str) -> None:
         assert sentence.endswith((".", "?"))
         assert "`" in sentence or "characters" in sentence, "it shows what to type"
     else:
-        assert parsed.action in {*KNOWN, "help", "can", "undo", "audit"} or parsed.action.startswith("session-")
+        assert parsed.action in {*KNOWN, "help", "can", "undo", "audit", "audit-who"} or parsed.action.startswith(
+            "session-"
+        )
         written = "".join([parsed.target, parsed.reason, parsed.verified, parsed.ticket, *parsed.options.values()])
         assert written.isprintable(), "nothing invisible gets through"
 

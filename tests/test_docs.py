@@ -21,13 +21,17 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from bot.actions import catalogue
+from bot import command
+from bot.actions import catalogue, delegated
 from bot.actions._action import Action
+from bot.actions._rights import commands
+from bot.actions._service_account import needed_roles
+from bot.auditing import IN_WORDS
 from bot.cli import main
 from bot.config import Config
 from bot.directory import PERMISSIONS
 from bot.directory_roles import HARMLESS, NAMES, names_of
-from bot.model import Plan, Secret
+from bot.model import IdentityKind, Plan, Secret
 from sandbox.dialogue import Deed, DialogueError, parse
 from sandbox.faults import Faults
 from storage.audit import AuditTrail
@@ -101,7 +105,9 @@ def test_only_commands_that_exist_are_mentioned(page: Path) -> None:
     verbs = set(re.findall(r"`latchkey ([a-z]+)", text))
 
     assert typed <= registered
-    assert verbs <= {"run", "sandbox", "doctor", "actions", "manifest", "grant", "revoke", "adopt", "audit"}
+    assert verbs <= {
+        "run", "sandbox", "doctor", "actions", "manifest", "grant", "revoke", "restore", "adopt", "protect", "audit",
+    }  # fmt: skip
 
 
 def manifest() -> dict[str, Any]:
@@ -168,7 +174,7 @@ def needs_of(action: Action) -> str:
 
 
 def test_the_permissions_and_roles_of_every_action_are_those_of_the_catalogue() -> None:
-    wanted = "\n".join(needs_of(action) for action in catalogue().values())
+    wanted = "\n".join(needs_of(action) for action in delegated().values())
 
     assert in_one_line(generated("docs/identities.md", "actions")) == in_one_line(wanted), wanted
 
@@ -197,7 +203,7 @@ async def test_the_roles_hold_what_a_new_database_says(tmp_path: Path) -> None:
 
     assert set(header[1:]) == set(roles)
     for role, patterns in roles.items():
-        assert written[role] == {row for row in known_commands() if any(fnmatchcase(row, one) for one in patterns)}
+        assert written[role] == {row for row in commands() if any(fnmatchcase(row, one) for one in patterns)}
 
 
 async def test_the_titles_of_the_roles_are_the_shipped_ones() -> None:
@@ -209,21 +215,6 @@ async def test_the_titles_of_the_roles_are_the_shipped_ones() -> None:
 def rows_of_with_header(name: str) -> list[list[str]]:
     lines = [line for line in text_of(name).splitlines() if line.startswith("|") and not line.startswith("|--")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-
-def known_commands() -> set[str]:
-    """Everything roles are matched with: the actions, and what Latchkey answers by itself."""
-    sessions = {f"/m365-session {verb}" for verb in ("status", "on", "extend", "off")}
-    return (
-        {action.command for action in catalogue().values()}
-        | sessions
-        | {
-            "/m365 help",
-            "/m365 can",
-            "/m365 undo",
-            "/m365-audit",
-        }
-    )
 
 
 def test_the_directory_roles_that_do_not_protect_are_the_harmless_ones() -> None:
@@ -345,6 +336,46 @@ def test_the_events_that_are_explained_are_logged_by_the_code() -> None:
     assert [event for event in events if event not in said] == []
 
 
+# --- auditing.md ------------------------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_audit_row_is_explained_to_auditors() -> None:
+    section = text_of("docs/auditing.md").split("## What is recorded")[1].split("\n## ")[0]
+    kinds = [kind for row in rows_of(section) for kind in re.findall("`([^`]+)`", row[1])]
+
+    assert sorted(kinds) == sorted(IN_WORDS)
+
+
+def test_the_options_and_kinds_of_file_that_auditors_are_told_of_exist() -> None:
+    typed = re.findall(r"`/m365-audit( [^`]*)?`", text_of("docs/auditing.md"))
+
+    assert len(typed) > 8
+    for words in typed:
+        command.parse("/m365-audit", words, catalogue())
+
+
+# --- setting-up.md ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_typed_to_set_up_and_to_switch_can_be_typed() -> None:
+    text = text_of("docs/setting-up.md")
+    typed = re.findall(r"^/m365-mode(.*?)(?:\s{2,}.*)?$", "".join(code_blocks(text, "")), re.MULTILINE)
+    typed += re.findall(r"`/m365-mode([^`]*)`", text)
+
+    assert len(typed) > 12
+    for words in typed:
+        command.parse("/m365-mode", words, catalogue())
+
+
+def test_the_roles_that_an_identity_gets_are_those_that_are_told() -> None:
+    section = in_one_line(text_of("docs/setting-up.md").split("## Which roles it gets")[1].split("`--global")[0])
+
+    for kind, told in zip(
+        (IdentityKind.SERVICE_ACCOUNT, IdentityKind.APPLICATION), section.split("For an application"), strict=True
+    ):
+        assert {name for name in NAMES.values() if name in told} == set(names_of(needed_roles(kind)))
+
+
 # --- README -----------------------------------------------------------------------------------------------------------
 
 
@@ -358,14 +389,16 @@ def test_every_scope_of_the_manifest_is_explained_and_no_other() -> None:
 def test_the_actions_that_are_listed_are_the_catalogue() -> None:
     listed = text_of("README.md").split("\nThe actions: ")[1].split("\n\n")[0]
 
-    assert sorted(re.findall(r"`([a-z-]+)`", listed)) == sorted(catalogue())
+    assert sorted(re.findall(r"`([a-z-]+)`", listed)) == sorted(delegated())
 
 
-def test_the_picture_is_a_small_one() -> None:
-    picture = ROOT / "docs" / "latchkey.png"
+def test_the_pictures_are_small_and_shown_somewhere() -> None:
+    shown = "".join(map(text_of, PAGES))
 
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert picture.stat().st_size <= 250_000
+    for picture in (ROOT / "docs").rglob("*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size <= (250_000 if picture.name == "latchkey.png" else 120_000)
+        assert picture.relative_to(ROOT / "docs").as_posix() in shown
 
 
 def test_make_knows_the_commands_that_are_shown() -> None:
@@ -412,7 +445,7 @@ def test_the_example_is_all_that_is_needed_for_a_new_command(tmp_path: Path) -> 
 
 def test_the_example_is_an_action_by_the_rules_of_the_catalogue(example: Action) -> None:
     assert example.name == "set-office"
-    assert example.name not in catalogue()
+    assert example.name not in delegated()
     for words in (example.phrase, example.working, example.done):
         assert [name for _, name, _, _ in Formatter().parse(words) if name is not None] == ["target"]
     assert set(example.roles) <= NAMES.keys()

@@ -1,12 +1,15 @@
 """`latchkey doctor`: a line for each thing an installation needs, with what to do where something is missing."""
 
+from pathlib import Path
+
 import pytest
 
 from bot.doctor import Line
+from bot.model import Mode
 from bot.wiring import examine
 from sandbox.directory import SERVICE_ACCOUNT
 from sandbox.faults import Answer, Rule
-from tests.stage import Stage
+from tests.stage import Stage, open_stage
 
 SCOPES = ("commands", "chat:write")
 
@@ -20,12 +23,21 @@ async def test_a_sound_installation_has_nothing_to_put_right(stage: Stage) -> No
 
     assert [line for line in found.values() if not line.well] == []
     assert list(found) == [
-        "Slack", "Key Vault", "Bot identity", "Entra licence", "Service identity", "Protection", "Audit trail",
+        "Slack", "Key Vault", "Bot identity", "Operators", "Entra licence", "Service identity", "Protection",
+        "Sign-in", "Audit trail",
     ]  # fmt: skip
 
 
+async def test_default_mode_needs_no_service_identity_and_a_way_for_people_to_sign_in(tmp_path: Path) -> None:
+    async with open_stage(tmp_path, mode=Mode.DEFAULT, signin_client_id="") as stage:
+        found = await lines(stage)
+
+        assert found["Service identity"].well
+        assert "LATCHKEY_SIGNIN_CLIENT_ID" in found["Sign-in"].remedy
+
+
 async def test_a_missing_scope_is_named(stage: Stage) -> None:
-    assert "files:write" in (await lines(stage, "commands", "files:write"))["Slack"].remedy
+    assert "reactions:write" in (await lines(stage, "commands", "reactions:write"))["Slack"].remedy
 
 
 @pytest.mark.parametrize(
@@ -45,6 +57,22 @@ async def test_what_is_broken_is_said_with_its_remedy_and_the_rest_is_still_look
 
     assert remedy in found[what].remedy
     assert found["Audit trail"].well
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "remedy"),
+    [
+        ("/users*", Answer(403, {"error": {"code": "Authorization_RequestDenied", "message": "no"}}), "User.Read.All"),
+        ("/users", Answer(200, {"value": [{"id": "1", "accountEnabled": None}]}), "User.Read.All"),
+        ("/groups*", Answer(403, {"error": {"code": "Authorization_RequestDenied", "message": "no"}}), "GroupMember"),
+    ],
+)
+async def test_a_bot_that_cannot_see_who_has_left_is_told_what_it_needs(
+    stage: Stage, path: str, answer: Answer, remedy: str
+) -> None:
+    stage.world.faults.add(Rule("graph", "GET", path, answer))
+
+    assert remedy in (await lines(stage))["Operators"].remedy
 
 
 async def test_an_identity_that_cannot_read_roles_is_told_which_role_it_lacks(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 import re
 
+from bot.ports import AuditSelection
 from tests.stage import HELPDESK, Stage
 
 ADELE = "Adele Vance, Sales"
@@ -54,7 +55,9 @@ async def test_a_second_reset_of_somebody_else_is_one_message(stage: Stage) -> N
 
 async def test_the_audit_trail_tells_it_and_joins_with_microsofts(stage: Stage) -> None:
     await stage.reset("olive", "adele@contoso.com", ADELE)
-    rows = await stage.bot.storage.trail.query(target=stage.world.directory.user("adele@contoso.com").id)
+    rows = await stage.bot.storage.trail.query(
+        AuditSelection(target=stage.world.directory.user("adele@contoso.com").id)
+    )
     finished, started = (
         next(row.record for row in rows if row.record.kind == kind) for kind in ("attempt.finished", "attempt.started")
     )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import random
+import shlex
 import string
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.passwords import WORDS, speakable_password, spell
+from bot.passwords import SURVIVING, WORDS, service_password, speakable_password, spell
 
 
 def made(*names: str, seed: int = 1) -> str:
@@ -82,6 +84,35 @@ def test_words_are_short_plain_and_different_enough_for_a_bad_line() -> None:
     pairs = [(one, other) for index, one in enumerate(WORDS) for other in WORDS[index + 1 :]]
     assert not [pair for pair in pairs if differ_by_one(*pair)]
     assert not [(one, other) for one, other in pairs if other.startswith(one) or one.startswith(other)]
+
+
+@pytest.mark.parametrize("names", [[], ["latchkey@contoso.com"], ["Ab1-=+."]])
+def test_a_service_account_s_password_has_four_classes_and_survives_slack_and_shells(names: list[str]) -> None:
+    made_ones = {service_password(names, random.Random(seed)).reveal() for seed in range(500)}  # noqa: S311 - repeatable
+
+    assert len(made_ones) == 500
+    for password in made_ones:
+        assert len(password) == 16
+        classes = (string.ascii_lowercase, string.ascii_uppercase, string.digits, SURVIVING)
+        assert all(set(password) & set(each) for each in classes)
+        assert set(password) <= set("".join(classes))
+        assert shlex.quote(password) == password
+        assert not set(password) & set("<>&*_~`:@")
+        assert password[0].isalnum()
+        assert password[-1].isalnum()
+
+
+def test_nothing_of_the_account_s_name_is_in_its_password() -> None:
+    class Telling:
+        """Chance that would spell the account's name, for once."""
+
+        def __init__(self) -> None:
+            self.next = iter("Latchkey-1.abcDE" + "aB3-aB3-aB3-aB3x")
+
+        def choice(self, seq: Any, /) -> Any:
+            return next(self.next)
+
+    assert "atchkey" not in service_password(["latchkey@contoso.com"], Telling()).reveal()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.actions import catalogue
+from bot.actions import delegated
 from bot.actions._action import Action
 from bot.directory_roles import (
     DIRECTORY_READERS,
@@ -59,8 +59,8 @@ NOW = datetime(2026, 3, 3, 9, 0, tzinfo=UTC)
 NEVER, ASK = "c70b4b14-5c99-406a-bb69-c9b80f9eaa05", "c16c75dd-2d03-4daa-b716-328df32c0881"
 ALEX_ID = "937f7776-7bab-43f3-8c4e-f6302fafc28e"
 
-RESET, SHOW = catalogue()["reset-password"], catalogue()["show-user"]
-BLOCK, TO_GROUP = catalogue()["block-sign-in"], catalogue()["add-to-group"]
+RESET, SHOW = delegated()["reset-password"], delegated()["show-user"]
+BLOCK, TO_GROUP = delegated()["block-sign-in"], delegated()["add-to-group"]
 
 OLIVE_ID = "ff53d00f-fb0e-4b38-8a0e-1b1a2a3f4c5d"
 OLIVE = Operator("op-olive", SlackUser("T0", "U0OLIVE"), account_id=OLIVE_ID, name="Olive")
@@ -236,6 +236,15 @@ def test_accounts_to_ask_about_need_an_approval() -> None:
     assert refusal(decision) is Code.ASK_FIRST
 
 
+def test_an_action_that_declares_it_needs_an_approval_whomever_it_is_done_to() -> None:
+    asked = question()
+    assert asked.action is not None
+    decision = decide(replace(asked, action=replace(asked.action, approval=True)))
+
+    assert decision.verdict is Verdict.NEEDS_APPROVAL
+    assert refusal(decision) is Code.APPROVAL
+
+
 def test_an_approval_does_not_help_where_something_else_refuses() -> None:
     decision = decide(question(target=replace(ADELE, groups=frozenset({ASK}), in_restricted_unit=True), reason=""))
 
@@ -408,7 +417,7 @@ def test_an_application_may_need_more_than_a_signed_in_account() -> None:
     assert check_identity(RESET, replace(APPLICATION, roles=frozenset({USER_ADMINISTRATOR}))).ok
 
 
-@pytest.mark.parametrize("action", catalogue().values(), ids=catalogue())
+@pytest.mark.parametrize("action", delegated().values(), ids=delegated())
 def test_a_global_administrator_suffices_for_everything(action: Action) -> None:
     assert check_identity(action, SERVICE_ACCOUNT).ok
     assert check_identity(action, APPLICATION).ok

@@ -109,8 +109,8 @@ class Memory:
     async def current(self) -> TenantSettings:
         return self.settings
 
-    async def last(self) -> Session | None:
-        return self.saved[-1] if self.saved else None
+    async def last(self) -> list[Session]:
+        return list({session.owner: session for session in self.saved}.values())
 
     async def save(self, session: Session, *audit: AuditRecord) -> None:
         self.saved.append(session)
@@ -179,6 +179,7 @@ LEADS_TO = {
     (SessionState.DEGRADED, Event.SWITCH): SessionState.SWITCHING,
     (SessionState.SWITCHING, Event.SWITCHED): SessionState.OFF,
     (SessionState.SWITCHING, Event.FAILED): SessionState.DEGRADED,
+    (SessionState.SWITCHING, Event.ENDED): SessionState.OFF,
 }
 
 
@@ -385,8 +386,78 @@ async def test_an_identity_that_can_no_longer_sign_in_ends_the_session_and_the_n
 
 # --- whatever happens ------------------------------------------------------------------------------------------------
 
+# --- switching -------------------------------------------------------------------------------------------------------
+
+
+async def test_while_the_mode_is_switched_others_wait_and_then_go_on(scene: Scene) -> None:
+    before = await scene.ensure()
+    await scene.session.begin_switch(by="ana")
+    told: list[str] = []
+
+    async def tell(steps: tuple[Step, ...]) -> None:
+        told.extend(f"{step.title} ({step.status.value})" for step in steps)
+
+    waiting = asyncio.create_task(scene.session.ensure(opened_for="r2", tell=tell))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert scene.is_in(SessionState.SWITCHING)
+    assert not waiting.done()
+    assert told == ["The mode is being switched: waiting for that (in_progress)"]
+    with pytest.raises(SessionEnded):
+        await before.graph.send(Call("POST", ("x",)), attempt_id="a")
+
+    await scene.session.end_switch(mode=Mode.ADVANCED)
+    after = await waiting
+    assert after.session.generation > before.session.generation
+    assert told[1] == "The mode is being switched: waiting for that (done)"
+
+
+async def test_a_switch_that_comes_to_no_end_keeps_nobody_waiting_for_longer_than_a_minute(scene: Scene) -> None:
+    await scene.session.begin_switch(by="ana")
+    waiting = [asyncio.create_task(scene.ensure()) for _ in range(3)]
+    await scene.passes(timedelta(seconds=59))
+    assert not any(each.done() for each in waiting)
+
+    await scene.passes(timedelta(seconds=2))
+    assert len({right.session.generation for right in await asyncio.gather(*waiting)}) == 1
+    assert scene.account.sign_ins == 1
+
+
+async def test_a_switch_in_the_middle_of_an_opening_ends_that_and_opens_anew(scene: Scene) -> None:
+    scene.account.may_go_on.clear()
+    opening = asyncio.create_task(scene.ensure())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await scene.session.begin_switch(by="ana")
+    scene.account.may_go_on.set()
+    with pytest.raises(SessionEnded):
+        await opening
+    assert scene.is_in(SessionState.SWITCHING)
+
+    await scene.session.end_switch(mode=Mode.ADVANCED)
+    assert scene.is_in(SessionState.OFF)
+    assert (await scene.ensure()).session.generation == scene.session.current.generation
+
+
+async def test_a_bot_that_died_in_the_middle_of_a_switch_starts_with_the_session_off(scene: Scene) -> None:
+    await scene.ensure()
+    await scene.session.begin_switch(by="ana")
+    number = scene.session.current.generation
+    scene.session = scene.another_process()
+    await scene.session.start()
+
+    assert scene.is_in(SessionState.OFF)
+    assert (await scene.ensure()).session.generation > number
+
+
+# --- whatever happens ------------------------------------------------------------------------------------------------
+
 MOVES = st.lists(
-    st.sampled_from(["ask", "act", "off", "wait", "fail", "heal", "extend", "hold", "release"]), min_size=1, max_size=40
+    st.sampled_from(
+        ["ask", "act", "off", "wait", "fail", "heal", "extend", "hold", "release", "begin switch", "end switch"]
+    ),
+    min_size=1,
+    max_size=40,
 )
 
 
@@ -421,6 +492,10 @@ def test_nobody_acts_with_a_passed_generation_and_one_opening_is_under_way(moves
                     await scene.session.extend(by="olive")
                 case "fail" | "heal":
                     scene.account.fails = move == "fail"
+                case "begin switch":
+                    await scene.session.begin_switch(by="ana")
+                case "end switch" if scene.account.may_go_on.is_set():  # it waits for an opening under way
+                    await scene.session.end_switch(mode=Mode.ADVANCED)
                 case "hold":
                     scene.account.may_go_on.clear()
                 case "release":
@@ -428,6 +503,7 @@ def test_nobody_acts_with_a_passed_generation_and_one_opening_is_under_way(moves
             for _ in range(5):
                 await asyncio.sleep(0)
         scene.account.may_go_on.set()
+        await scene.session.end_switch(mode=Mode.ADVANCED)
         await asyncio.gather(*asked, return_exceptions=True)
         await asyncio.gather(*acts)
         assert scene.account.most_at_once <= 1

@@ -17,16 +17,21 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
+from bot.approvals import Approvals
+from bot.auditing import Reply
 from bot.clock import SystemClock
 from bot.config import Config, read_config
 from bot.enquiries import Enquiries
 from bot.journey import Means
 from bot.microsoft.http import tls_context
 from bot.model import Origin, Request, RequestState, SlackUser, Target, TargetKind
+from bot.office import Office
 from bot.ports import Preview
 from bot.reveals import SecretsInWaiting
 from bot.runner import Runner
 from bot.session import ManagementSession
+from bot.signing_in import SigningIn
+from bot.standing import Standing
 from bot.wiring import audit_key, microsoft, service_identity, storage
 from tests.benchmarks import Goal, Row
 from tests.benchmarks.processes import Child
@@ -47,6 +52,15 @@ class _NoForms:
 
     async def tell(self, request: Request, sentence: str, *, again: bool) -> None:
         raise NotImplementedError
+
+
+class _NoAuditors:
+    """Nobody asks."""
+
+    async def read(self, request: Request) -> Reply:
+        raise NotImplementedError
+
+    who = roles = read
 
 
 def run(scale: float) -> list[Row]:
@@ -119,11 +133,20 @@ async def _a_runner(
         enquiries = Enquiries(
             clock=clock,
             operators=store.operators,
-            requests=store.requests,
             settings=store.settings,
             session=session,
-            audit=store.trail,
+            auditing=_NoAuditors(),
+            roll=_NoAuditors(),
             zone=config.zone,
+        )
+        standing = Standing(clock=clock, directory=ways.bot_graph, slack=None)
+        signing_in = SigningIn(
+            clock=clock,
+            people=ways.people,
+            tenant=ways.tenant,
+            tenant_id=config.tenant_id,
+            operators=store.operators,
+            audit=store.trail,
         )
         runner = Runner(
             Means(
@@ -135,6 +158,13 @@ async def _a_runner(
                 forms=_NoForms(),
                 reveals=SecretsInWaiting(clock),
                 enquiries=enquiries,
+                approvals=Approvals(
+                    clock, store.requests, store.operators, store.settings, store.trail, standing, signing_in
+                ),
+                standing=standing,
+                office=Office(
+                    session=session, desks={}, directory=ways.bot_graph, tenant=ways.tenant, sign_ins=signing_in
+                ),
                 zone=config.zone,
             )
         )

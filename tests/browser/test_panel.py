@@ -99,7 +99,7 @@ async def test_the_tabs_are_walked_with_the_arrow_keys(open_screen: OpenScreen) 
     olive = await open_screen("olive")
     await olive.open_panel("Faults")
 
-    for tab in ("Time and bot", "What Microsoft saw", "Bot's log", "Faults"):
+    for tab in ("People", "Time and bot", "What Microsoft saw", "Bot's log", "Faults"):
         await olive.page.keyboard.press("ArrowRight")
         await expect(olive.world.get_by_role("tab", name=tab)).to_be_focused()
         await expect(olive.world.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")

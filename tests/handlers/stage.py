@@ -16,10 +16,15 @@ import yaml
 from aiohttp import web
 
 from bot import story
+from bot.actions import catalogue, delegated
+from bot.approvals import Approvals
 from bot.clock import SystemClock
+from bot.enquiries import Offered
+from bot.leavers import Leavers
 from bot.model import (
     JSON,
     AuditRecord,
+    Author,
     Mode,
     Origin,
     Person,
@@ -33,7 +38,10 @@ from bot.model import (
     TargetKind,
 )
 from bot.reveals import SecretsInWaiting
+from bot.signing_in import SigningIn
+from bot.standing import Standing
 from handlers.forms import Forms
+from handlers.identity import People
 from handlers.room import Room, slack_room
 from handlers.slack import Installed, Slack, make_client
 from handlers.socket import Sockets
@@ -41,17 +49,21 @@ from sandbox.slack import RateLimits, SlackWorkspace
 from storage.audit import AuditTrail
 from storage.database import Database
 from storage.inbox import Inbox
+from storage.leaving import Leaving
 from storage.operators import Operators
 from storage.outbox import Outbox
-from storage.power import Author
 from storage.requests import Requests
 from storage.settings import Settings
+from tests.people import TENANT, Account, Entra
 from tests.sandbox.slack_harness import Stage as Workspace
 from tests.sandbox.slack_harness import a_workspace, served
+from tests.tenant import Enabled, NobodySignsIn
 
 MANIFEST: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "manifest.yml").read_text())
 TEAM = "T0CONTOSO"
 OLIVE, ANA, AUDREY, VIC = (SlackUser(TEAM, user) for user in ("U0OLIVE001", "U0ANA00001", "U0AUDREY01", "U0VIC00001"))
+BO = SlackUser(TEAM, "U0BO000001")
+"""A colleague of Ana's, who is no operator before a test makes him one."""
 HELPDESK = "C0HELPDESK"
 ADELE = Person(
     id="f142e421-ec74-44a4-9ec6-636e45e4a66d",
@@ -87,6 +99,29 @@ class Answering:
         ]
         return "What you can do with Latchkey.", {"commands": lines}
 
+    async def offered(self, slack: SlackUser) -> Sequence[Offered]:
+        """What an operator is offered; a tenant admin also what is Latchkey's own."""
+        people, own = delegated(), [action for action in catalogue().values() if action.own]
+        return [
+            Offered(people["show-user"], ""),
+            Offered(people["reset-password"], ""),
+            Offered(people["block-sign-in"], "None of your roles holds it."),
+            *(Offered(action, "") for action in own if slack in (ANA, BO)),
+        ]
+
+    async def also(self, slack: SlackUser) -> Sequence[tuple[str, str]]:
+        return [("/m365-session on", "Turn the management session on")]
+
+
+@dataclass
+class Examined:
+    """Says of the bot identity what it was told to."""
+
+    wrong: str = ""
+
+    async def bot_identity(self) -> str:
+        return self.wrong
+
 
 @dataclass
 class Finding:
@@ -107,6 +142,16 @@ class Finding:
 @dataclass
 class OneSession:
     current: Session = field(default_factory=lambda: Session(1, Mode.ADVANCED, SessionState.OFF))
+
+    def current_for(self, operator_id: str | None) -> Session:
+        return self.current
+
+
+ACCOUNTS = (
+    Account("a0000000-0000-4000-8000-000000000002", "olive@contoso.com", "Olive Hart"),
+    Account("a0000000-0000-4000-8000-000000000004", "vic@contoso.com", "Vic Moss"),
+)
+"""Who can sign in at Microsoft."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +175,11 @@ class Stage:
     reveals: SecretsInWaiting
     search: Finding
     session: OneSession
+    entra: Entra
+    signing_in: SigningIn
+    directory: Enabled
+    leavers: Leavers
+    health: Examined
     url: str = ""
 
     @property
@@ -161,8 +211,8 @@ class Stage:
             await asyncio.wait(kept)
             await asyncio.sleep(0)  # what has finished takes itself off the list in the loop's next turn
 
-    async def have(self, **fields: Any) -> Request:
-        """A request of Olive's about Adele, as a runner might have left it, told as the runner tells it."""
+    async def have(self, *, told: bool = True, **fields: Any) -> Request:
+        """A request of Olive's about Adele, as a runner might have left it, *told* as the runner tells it."""
         defaults: dict[str, Any] = {
             "id": f"{len(await self.rows()):032x}",
             "operator_id": await self._operator_id(OLIVE),
@@ -177,7 +227,7 @@ class Stage:
             "verified": "called back",
         }
         request = Request(**{**defaults, **fields})
-        return await self.requests.add(request, say=story.messages(request, self.clock.now()))
+        return await self.requests.add(request, say=story.messages(request, self.clock.now()) if told else [])
 
     async def run(self, request: Request, **changes: Any) -> Request:
         """Play the runner: change the row and say what it says."""
@@ -232,12 +282,32 @@ async def a_stage(
         inbox, outbox = Inbox(db), Outbox(db)
         operators, settings = Operators(db, trail), Settings(db, trail)
         await _people_it(operators, settings)
-        forms = Forms(slack=slack, settings=settings, ticket_pattern=ticket_pattern)
+        forms = Forms(slack=slack, settings=settings, offered=operators, ticket_pattern=ticket_pattern)
         requests, worker, reveals = Requests(db, trail, inbox, outbox), WaitingWorker(), SecretsInWaiting(clock)
-        search, session = Finding(clock), OneSession()
+        search, session, directory = Finding(clock), OneSession(), Enabled()
+        people = People(slack, clock, installed, SUPPORT)
+        standing = Standing(clock=clock, directory=directory, slack=people)
+        leavers = Leavers(
+            clock=clock,
+            operators=operators,
+            leaving=Leaving(db, trail, operators, requests, outbox),
+            standing=standing,
+            directory=directory,
+            sessions=None,
+            channel=HELPDESK,
+        )
+        stack.push_async_callback(leavers.close)
+        entra, health = Entra(clock, ACCOUNTS), Examined()
+        signing_in = SigningIn(
+            clock=clock, people=entra, tenant=entra, tenant_id=TENANT, operators=operators, audit=trail
+        )
+        stack.push_async_callback(signing_in.close)
         room = slack_room(
             slack=slack,
             installed=installed,
+            people=people,
+            leavers=leavers,
+            standing=standing,
             clock=clock,
             zone=ZoneInfo("Europe/London"),
             support=SUPPORT,
@@ -256,10 +326,15 @@ async def a_stage(
             search=search,
             forms=forms,
             worker=worker,
+            approvals=Approvals(clock, requests, operators, settings, trail, standing, NobodySignsIn()),
+            signing_in=signing_in,
+            health=health,
         )
+        requests.on_change(room.home.request_changed)
         stage = Stage(
             workspace, clock, slack, installed, room, forms, db, trail, requests, outbox, inbox, operators, settings,
-            worker, reveals, search, session,
+            worker, reveals, search, session, entra, signing_in, directory, leavers,
+            health,
         )  # fmt: skip
         if transport == "http":
             app = web.Application()

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from bot.model import Call, Change, Origin, Plan, Request, RequestState, Session, SessionState, SlackUser, Undo
+from bot.model import Author, Call, Change, Origin, Plan, Request, RequestState, Session, SessionState, SlackUser, Undo
 from sandbox.faults import Answer, Rule
 from sandbox.slack.model import Message, View
-from storage.power import Author
 from tests.handlers.stage import ADELE, ANA, HELPDESK, OLIVE, Stage
 
 BLOCKED = Plan(
@@ -385,11 +384,12 @@ async def test_the_session_is_switched_from_home_by_who_may(stage: Stage) -> Non
 
 async def test_who_may_not_switch_the_session_is_told_in_a_direct_message(stage: Stage) -> None:
     stage.session.current = Session(1, stage.session.current.mode, SessionState.ON)
+    home = await stage.people.open_home("olive")
+    assert home is not None
     await stage.operators.grant(OLIVE, "viewer", by=Author(login="root"), reason="a test")
     await stage.operators.revoke(OLIVE, "operator", by=Author(login="root"), reason="a test")
-    await stage.people.open_home("olive")
 
-    await stage.people.click("olive", "home", "Turn off")
+    await stage.people.click("olive", home, "Turn off")
 
     (told_so,) = await stage.people.until(lambda: stage.people.messages(stage.people.direct("olive")))
     assert "Ana Ruiz" in told_so.visible_text

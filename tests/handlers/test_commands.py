@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.model import RequestState
+from bot.model import Author, RequestState
 from handlers.commands import COMMANDS, held_as
 from sandbox.faults import Answer, Rule
-from storage.power import Author
 from tests.handlers.stage import OLIVE, Stage
 
 SHELL = Author(login="root")

@@ -215,7 +215,8 @@ async def test_a_form_slack_does_not_open_leaves_continue(stage: Stage) -> None:
 
 
 async def test_a_form_that_never_opened_is_offered_by_itself_after_a_while(stage: Stage) -> None:
-    left = await stage.have(state=RequestState.AWAITING_CONFIRMATION, due_at=stage.clock.now() + timedelta(minutes=30))
+    due_at = stage.clock.now() + timedelta(minutes=30)
+    left = await stage.have(told=False, state=RequestState.AWAITING_CONFIRMATION, due_at=due_at)
     after = stage.clock.now() + timedelta(seconds=5)
     offer = Message(f"continue:{left.id}", "continue", left.id, audience=Audience.REQUESTER, after=after)
     await stage.outbox.say(offer)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from bot.errors import CannotTell
 from bot.model import RequestState
 from handlers.gestures import Gesture, Kind
-from handlers.identity import READS, CannotTell, NotOneOfUs, People
+from handlers.identity import READS, NotOneOfUs, People
 from sandbox.faults import Answer, Rule
 from tests.handlers.stage import SUPPORT, TEAM, Stage
 from tests.handlers.test_buttons import blocked, card

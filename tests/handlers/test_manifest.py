@@ -17,6 +17,8 @@ NEEDS = {
     "chat_postEphemeral": "chat:write",
     "conversations_info": "channels:read",
     "conversations_open": "im:write",
+    "files_completeUploadExternal": "files:write",
+    "files_getUploadURLExternal": "files:write",
     "users_info": "users:read",
     "views_open": None,
     "views_update": None,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bot.model import Origin, Request, RequestState, Step, StepStatus
+from bot.model import Approval, ApprovalState, Author, Origin, Request, RequestState, Step, StepStatus
 from bot.ports import Audience, Message
 from handlers.identity import People
 from handlers.pacing import Bucket, Pace
@@ -23,7 +23,6 @@ from sandbox.slack import RateLimits
 from sandbox.slack.model import Message as Shown
 from storage.database import Database
 from storage.outbox import Outbox, Outgoing
-from storage.power import Author
 from tests.handlers.stage import HELPDESK, OLIVE, SUPPORT, Stage, a_stage
 
 SHELL = Author(login="root")
@@ -374,6 +373,10 @@ class _SlowOutbox(Outbox):
         self.was_told.set()
 
 
+async def nobody_asks(request: Request, approval_id: str, why: str) -> None:
+    raise AssertionError
+
+
 async def test_what_is_said_while_the_outbox_is_read_is_not_said_again(tmp_path: Path) -> None:
     async with a_stage(tmp_path, reporting=False) as stage:
         outbox = _SlowOutbox(stage.db)
@@ -387,6 +390,7 @@ async def test_what_is_said_while_the_outbox_is_read_is_not_said_again(tmp_path:
             voice=Voice(stage.slack),
             clock=stage.clock,
             support=SUPPORT,
+            unheard=nobody_asks,
         )
         stage.workspace.faults.add(Rule("slack", "*", "/chat.postEphemeral", Delay(0.1), times=1))
         await answered(stage)
@@ -405,6 +409,52 @@ async def test_what_is_said_while_the_outbox_is_read_is_not_said_again(tmp_path:
         await reporter.close()
 
         assert len(stage.people.ephemerals("olive")) == 1
+
+
+# --- Messages about no request ----------------------------------------------------------------------------------------
+
+
+def a_head(channel: str, day: str = "2026-11-22", **data: Any) -> Message:
+    about = {"channel": channel, "day": day, "seq": 1234, "seal": "3f" * 32, "changes": 12, **data}
+    return Message(f"audit-head:{day}", "audit-head", audience=Audience.CHANNEL, data=about)
+
+
+async def test_what_is_about_no_request_stands_in_the_channel_it_names_and_is_rewritten_there(stage: Stage) -> None:
+    await stage.outbox.say(a_head("C0ALERTS01"))
+
+    line = await first(stage, "#it-alerts", "Audit head 22 Nov 2026: row 1234, seal `3f3f3f3f3f3f`… . 12 changes since")
+    assert f"latchkey audit verify --head 1234:{'3f' * 32}" in line.visible_text
+
+    await stage.outbox.say(a_head("C0ALERTS01", wrong="Row 7 is missing from the trail."))
+
+    await first(stage, "#it-alerts", "the trail is not sound.* Row 7 is missing")
+    assert len(stage.people.messages("#it-alerts")) == 1
+
+
+async def test_a_message_that_names_a_person_comes_to_their_direct_messages(stage: Stage) -> None:
+    await stage.outbox.say(a_head(OLIVE.user))
+
+    await direct(stage, "Audit head 22 Nov 2026")
+
+
+@pytest.mark.parametrize("channel", ["C0PARTNERS", "C0RANDOM01", "C0NOWHERE1", ""])
+async def test_what_has_no_place_in_its_channel_stands_nowhere_else_and_stops_nobody(
+    stage: Stage, channel: str
+) -> None:
+    await stage.outbox.say(a_head(channel))
+    await stage.outbox.say(a_head("C0ALERTS01", "2026-11-23"))
+
+    await first(stage, "#it-alerts", "Audit head 23 Nov 2026")
+    await drained(stage)
+    assert [call for call in stage.people.calls("chat.postMessage") if call.ok][1:] == []
+
+
+async def test_a_card_about_a_request_can_stand_in_a_channel_of_its_own(stage: Stage) -> None:
+    request = await ends(stage, await running(stage, opened_session=False), steps=())
+    told = Message("told", "closing", request.id, audience=Audience.CHANNEL, data={"channel": "C0APPROVE1"})
+    await stage.outbox.say(told)
+
+    await first(stage, "#it-approvals", "was reset")
 
 
 # --- Pace -----------------------------------------------------------------------------------------------------------
@@ -427,6 +477,56 @@ async def test_a_crowd_of_requests_never_speaks_faster_than_slack_allows(tmp_pat
         assert len(cards) == 12
         assert all("was reset" in card.visible_text for card in cards)
         assert all(len(stage.people.thread(card)) == 2 for card in cards)
+
+
+async def test_thirty_approvals_with_reminders_stay_inside_slacks_pace_and_what_is_settled_goes_first(
+    tmp_path: Path,
+) -> None:
+    async with a_stage(tmp_path, limits=RateLimits(post_burst=7)) as stage:
+        waiting = [await asks_others(stage, number) for number in range(30)]
+        await quiet(stage)
+        shown = len(stage.people.calls("chat.postMessage"))
+        assert len(stage.people.messages("#it-approvals")) == 30
+
+        for request in waiting:
+            assert request.approval is not None
+            await stage.run(request, approval=replace(request.approval, reminders=1))
+        last = await stage.now(waiting[-1])
+        assert last.approval is not None
+        decided = replace(last.approval, state=ApprovalState.DENIED, decided_by=last.operator_id, reason="not now")
+        await stage.run(last, state=RequestState.REFUSED, sentence="Denied.", approval=decided)
+        await until_rewritten(stage, "denied by")
+        assert len(stage.people.calls("chat.postMessage")) - shown < 29, "all reminders were said before the answer"
+        await quiet(stage)
+
+        assert [call for call in stage.people.calls() if not call.ok] == []
+        cards = stage.people.messages("#it-approvals")
+        assert sum("Still waiting" in reply.visible_text for card in cards for reply in stage.people.thread(card)) == 29
+
+
+async def asks_others(stage: Stage, number: int) -> Request:
+    """A request of Olive's that waits for somebody to agree."""
+    now = stage.clock.now()
+    approval = Approval(f"{number:032x}", "digest", "C0APPROVE1", now, now + timedelta(hours=8), why="A VIP.")
+    return await stage.have(state=RequestState.AWAITING_APPROVAL, started_at=now, approval=approval)
+
+
+async def quiet(stage: Stage) -> None:
+    """Let time pass until everything is said."""
+    for _ in range(1000):
+        if not await stage.outbox.pending(stage.clock.now()):
+            return
+        stage.workspace.clock.advance(1)
+        await asyncio.sleep(0.01)
+
+
+async def until_rewritten(stage: Stage, words: str) -> None:
+    """Let time pass until a card in the approvals channel says so."""
+    for _ in range(1000):
+        if any(words in card.visible_text for card in stage.people.messages("#it-approvals")):
+            return
+        stage.workspace.clock.advance(0.2)
+        await asyncio.sleep(0.01)
 
 
 def test_a_bucket_gives_its_burst_and_then_one_at_a_time() -> None:

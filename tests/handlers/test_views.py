@@ -12,17 +12,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block as SdkBlock
 
-from bot.actions import catalogue
+from bot.actions import delegated
 from bot.actions._action import Action
+from bot.enquiries import Offered
 from bot.model import (
+    Approval,
     Call,
     Change,
+    Grant,
+    Identity,
+    IdentityKind,
     Mode,
+    Operator,
     Origin,
     Person,
     Plan,
     Request,
     RequestState,
+    Scope,
+    ScopeOp,
+    ScopeRule,
     Session,
     SessionState,
     SlackUser,
@@ -34,20 +43,21 @@ from bot.model import (
     Undo,
 )
 from bot.ports import Preview
-from handlers.views import form, home, offers, reveal
+from handlers.views import form, home, management, offers, picker, reveal
 from handlers.views.blocks import Said
 from handlers.views.messages import VIEWS
 from handlers.views.wording import Known
 from sandbox.slack.blocks import Surface, check_blocks, check_view
 from sandbox.slack.reading import BlockReader, mentions
+from storage.operators import Holder
 from tests.handlers.test_blocks import NASTY
 
 T0 = datetime(2026, 3, 3, 9, 0, tzinfo=UTC)
 OLIVE = SlackUser("T1", "UOLIVE")
 ADELE_ID = "f142e421-ec74-44a4-9ec6-636e45e4a66d"
 ADELE = Person(id=ADELE_ID, upn="adele@contoso.com", name="Adele Vance", department="Sales")
-RESET = catalogue()["reset-password"]
-SHOW = catalogue()["show-user"]
+RESET = delegated()["reset-password"]
+SHOW = delegated()["show-user"]
 PLAN = Plan(
     changes=(Change("sign-in", "allowed", "blocked"),),
     calls=(Call("PATCH", ("users", ADELE.id), {"accountEnabled": False}),),
@@ -113,6 +123,7 @@ def cruel(text: str, state: RequestState) -> Request:
             "trace": [[True, text], [False, text]] * 20,
             "commands": [[text, text, ""], [text, text, text]] * 30,
             "rows": [[number, T0.isoformat(), text, text, text, text] for number in range(15)],
+            "holdings": [[text, text, text, text, T0.isoformat(), text, T0.isoformat(), text]] * 60,
             "suggestions": [[ADELE.id, text, text]],
             "next": 5,
         },
@@ -137,7 +148,7 @@ def test_no_name_breaks_a_form(text: str) -> None:
     demands = form.Demands(reason=True, verified=True, ticket=None)
     request = a_request(typed=text, reason=text[:500], verified=text[:100], inputs={"group": text, "minutes": text})
     plan = Plan(changes=(Change(text, text, text),) * 5, calls=(), notes=(text,))
-    for action in catalogue().values():
+    for action in delegated().values():
         whole, choice = Preview(person, plan, warnings=(text,)), Preview(None, None, suggestions=(person, other))
         for preview in (None, whole, choice):
             view = form.build(request, action, demands, preview, problems={"x": text})
@@ -148,14 +159,50 @@ def test_no_name_breaks_a_form(text: str) -> None:
     assert check_view(form.on_its_way(request, RESET), Surface.MODAL) == []
 
 
+def full_home(text: str, state: SessionState, mode: Mode) -> home.HomeFacts:
+    """A tenant admin's, on which there is more of everything than is shown."""
+    identity = Identity(IdentityKind.SERVICE_ACCOUNT, text, text)
+    session = Session(1, mode, state, identity, opened_at=T0, idle_until=T0, why=text)
+    waits, asks = cruel(text, RequestState.AWAITING_APPROVAL), Approval("a", "d", "C1", T0, T0, why=text, reason=text)
+    asked = [(replace(waits, approval=replace(asks, id=f"a{each}"), action=text), known(by=text)) for each in range(30)]
+    alone = [(replace(each, approval=replace(asks, break_glass=True)), known(decided_by=text)) for each, _ in asked]
+    scope = Scope("s", text, ScopeRule(ScopeOp.GROUP, values=(text,)))
+    grants = tuple(Grant(f"{number}", text, scope, expires_at=T0 + timedelta(days=1)) for number in range(9))
+    now = TenantSettings(
+        mode=mode, identity_kind=identity.kind, identity_id=text, identity_name=text, work_channels=(text,) * 9
+    )
+    box = management.Facts(
+        settings=now,
+        session=session,
+        bot_identity=text,
+        open=asked,
+        reviews=alone,
+        operators=[Holder(Operator("o", SlackUser("T1", text), name=text, suspended=True), grants)] * 300,
+        may=set(management.ASKS_FOR.values()),
+        now=T0,
+    )
+    done = [(cruel(text, RequestState.DONE), RESET)] * 5
+    return home.HomeFacts(session, [(text, text, text)] * 40, done, text, True, asked, done, box)
+
+
 @a_while
 @given(names, st.sampled_from(SessionState), st.sampled_from(Mode))
 def test_no_name_breaks_a_home_tab(text: str, state: SessionState, mode: Mode) -> None:
-    session = Session(1, mode, state, idle_until=T0, why=text)
-    facts = home.HomeFacts(session, [(text, text, text)] * 40, [(cruel(text, RequestState.DONE), RESET)] * 5, text)
+    view = home.build(full_home(text, state, mode))
 
-    assert check_view(home.build(facts), Surface.HOME) == []
+    assert check_view(view, Surface.HOME) == []
+    assert mentions("", view["blocks"]) == ()
+    action = replace(RESET, title=text, name=text or "x")
+    for offered in ([Offered(action, "")] * 40, [Offered(action, text)] * 40, []):
+        assert check_view(picker.build(offered), Surface.MODAL) == []
     assert check_view(home.closed(text), Surface.HOME) == []
+
+
+def test_the_fullest_home_tab_loses_nothing_of_itself() -> None:
+    view = home.build(full_home("Olive Hart, Sales in the North", SessionState.ON, Mode.ADVANCED))
+
+    assert "do not fit here" not in str(view)
+    assert len(view["blocks"]) <= 80
 
 
 # --- What they say --------------------------------------------------------------------------------------------------
@@ -201,6 +248,7 @@ def test_one_quick_message_with_a_secret_mentions_who_asked_and_offers_it() -> N
 
     assert said is not None
     assert mentions(said.text, list(said.blocks)) == ("@UOLIVE",)
+    assert "can see it once, within ten minutes" in reads(said)
     assert "[Reveal once]" in reads(said)
 
 
@@ -218,6 +266,7 @@ def test_a_card_with_a_thread_leaves_the_mention_to_its_closing_line() -> None:
     assert card is not None
     assert closing is not None
     assert mentions(card.text, list(card.blocks)) == ()
+    assert "Olive Hart can see it once, within ten minutes." in reads(card), "everybody in the channel reads this"
     assert mentions(closing.text, list(closing.blocks)) == ("@UOLIVE",)
     assert "[Reveal once]" in reads(closing)
 
@@ -284,7 +333,7 @@ def test_a_form_without_a_person_has_no_button_that_runs() -> None:
 
 
 def test_what_is_typed_into_a_form_comes_back_as_it_was_meant() -> None:
-    group = catalogue()["add-to-group"]
+    group = delegated()["add-to-group"]
     state = {
         "target": {form.FIND_PERSON: {"type": "external_select", "selected_option": {"value": ADELE.id}}},
         "input:group": {form.FIND_GROUP: {"type": "external_select", "selected_option": {"value": "g1"}}},
@@ -308,7 +357,7 @@ def test_what_is_typed_into_a_form_comes_back_as_it_was_meant() -> None:
     ],
 )
 def test_a_tampered_state_counts_as_not_filled_in(state: Any) -> None:
-    assert form.parse({"state": state}, catalogue()["add-to-group"]) == form.Filled()
+    assert form.parse({"state": state}, delegated()["add-to-group"]) == form.Filled()
 
 
 def test_every_demand_that_is_not_met_is_named_at_its_field() -> None:
@@ -334,7 +383,7 @@ def test_every_demand_that_is_not_met_is_named_at_its_field() -> None:
 )
 def test_a_form_is_asked_for_when_something_has_to_be_asked(fields: dict[str, Any], exact: bool, needed: bool) -> None:
     request = a_request(**fields)
-    action = catalogue()[request.action]
+    action = delegated()[request.action]
 
     assert form.needed(request, action, form.Demands.of(action, TenantSettings(), None), exact=exact) is needed
 
@@ -377,7 +426,7 @@ def test_only_what_was_read_of_the_tenant_can_be_shared_and_only_in_a_channel() 
 def test_a_home_tab_offers_what_fits_the_session() -> None:
     def labels(state: SessionState) -> list[str]:
         session = Session(1, Mode.ADVANCED, state, idle_until=T0)
-        view = home.build(home.HomeFacts(session, [], [], "IT"))
+        view = home.build(home.HomeFacts(session, [], [], "IT", does_something=False))
         rows = [block["elements"] for block in view["blocks"] if block["type"] == "actions"]
         return [button["text"]["text"] for row in rows for button in row]
 

@@ -10,6 +10,8 @@ from enum import Enum
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from bot.approvals import Approvals
+from bot.auditing import Reply
 from bot.enquiries import Enquiries
 from bot.errors import (
     Conflict,
@@ -43,13 +45,26 @@ from bot.model import (
     TargetKind,
     TenantSettings,
 )
+from bot.office import Office
 from bot.ports import Attempt, Graph, Message, Preview, Sent, Token, TokenSource
 from bot.reveals import SecretsInWaiting
 from bot.road import Point
 from bot.runner import Runner
 from bot.session import ManagementSession
+from bot.standing import Standing
 from tests.clock import T0, ManualClock
-from tests.tenant import ADELE_ID, GLOBAL_ADMINISTRATOR, SALES_ID, SERVICE_ACCOUNT, PaperTenant, contoso, group, user
+from tests.tenant import (
+    ADELE_ID,
+    GLOBAL_ADMINISTRATOR,
+    SALES_ID,
+    SERVICE_ACCOUNT,
+    Enabled,
+    NobodySignsIn,
+    PaperTenant,
+    contoso,
+    group,
+    user,
+)
 
 OLIVE = Operator("olive", SlackUser("T1", "U1"), account_id="a1", upn="olive@contoso.com", name="Olive Hart")
 ANA = Operator("ana", SlackUser("T1", "U2"), account_id="a2", upn="ana@contoso.com", name="Ana Ruiz")
@@ -252,6 +267,7 @@ class Process:
             tenant=TenantOf(self),
             zone=LONDON,
         )
+        standing, nobody = Standing(clock=self.clock, directory=Enabled(), slack=None), NobodySignsIn()
         self.runner = Runner(
             Means(
                 clock=self.clock,
@@ -264,11 +280,16 @@ class Process:
                 enquiries=Enquiries(
                     clock=self.clock,
                     operators=self.people,
-                    requests=self.rows,
                     settings=self.log,
                     session=self.session,
-                    audit=NothingToRead(),
+                    auditing=NothingToRead(),
+                    roll=NothingToRead(),
                     zone=LONDON,
+                ),
+                approvals=Approvals(self.clock, self.rows, self.people, self.log, NothingToRead(), standing, nobody),
+                standing=standing,
+                office=Office(
+                    session=self.session, desks={}, directory=Enabled(), tenant=TenantOf(self), sign_ins=nobody
                 ),
                 zone=LONDON,
                 passed=self.passed.append,
@@ -387,6 +408,12 @@ class Rows:
     async def next_due(self) -> datetime | None:
         return min((request.due_at for request in self._world.requests.values() if request.due_at), default=None)
 
+    async def under_review(self) -> Sequence[Request]:
+        return []
+
+    async def awaiting_approval(self) -> Sequence[Request]:
+        return [each for each in self._world.requests.values() if each.state is RequestState.AWAITING_APPROVAL]
+
     async def attempts(self, request_id: str) -> Sequence[Attempt]:
         found: dict[str, Attempt] = {}
         for row in self._world.audit:
@@ -438,8 +465,8 @@ class Log:
     async def current(self) -> TenantSettings:
         return self._world.settings
 
-    async def last(self) -> Session | None:
-        return self._world.sessions[-1] if self._world.sessions else None
+    async def last(self) -> list[Session]:
+        return self._world.sessions[-1:]
 
     async def save(self, session: Session, *audit: AuditRecord) -> None:
         self._world.sessions.append(session)
@@ -458,8 +485,13 @@ class NoForms:
 class NothingToRead:
     """An audit trail nobody asks anything."""
 
-    async def query(self, **wanted: Any) -> Sequence[Any]:
-        return []
+    async def read(self, request: Request) -> Reply:
+        raise NotImplementedError
+
+    who = roles = read
+
+    async def append(self, *records: AuditRecord) -> None:
+        """Nobody is refused an approval on paper."""
 
 
 @dataclass

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bot.config import read_config
-from bot.model import RequestState
+from bot.model import Mode, RequestState
 from bot.road import Point
 from sandbox.bot_process import BotProcess
 from sandbox.graph import GraphRequest
@@ -62,9 +62,10 @@ class Scene:
 
     # --- lives and deaths ---------------------------------------------------------------------------------------------
 
-    async def start(self, *, kill_at: Point | None = None) -> None:
-        """Start the bot and wait until Slack can deliver; with *kill_at* it will kill itself when it passes there."""
-        further = {"LATCHKEY_SANDBOX_KILL_AT": kill_at.name} if kill_at else {}
+    async def start(self, *, kill_at: Point | None = None, times: int = 1) -> None:
+        """Start the bot and wait until Slack can deliver; with *kill_at* it will kill itself when it has passed there
+        so many *times*."""
+        further = {"LATCHKEY_SANDBOX_KILL_AT": f"{kill_at.name}:{times}"} if kill_at else {}
         self._bot = BotProcess({**self.world.environment(), **further}, self.world.state)
         self.world.adopt(self._bot)
         await self.world.start_bot()
@@ -192,11 +193,11 @@ class Scene:
 
 
 @asynccontextmanager
-async def open_scene(folder: Path) -> AsyncIterator[Scene]:
+async def open_scene(folder: Path, mode: Mode = Mode.ADVANCED) -> AsyncIterator[Scene]:
     """A new world in which the bot is set up, and does not run yet."""
     async with World(state=folder) as world:
         with environment(world.environment()):
-            await set_up(read_config(), world)
+            await set_up(read_config(), world, mode)
         scene = Scene(world)
         try:
             yield scene

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bot.actions import catalogue
+from bot.actions import delegated
 from handlers.commands import COMMANDS
 from tests.stage import HELPDESK, Stage
 from tests.threats.effects import nothing_done, requests_of, settled
@@ -146,7 +146,7 @@ async def test_what_cannot_be_done_is_answered_with_a_sentence(shared: Stage, ty
 
 _WORDS = st.sampled_from(
     (
-        *catalogue(),
+        *delegated(),
         "help", "can", "undo", "on", "off", "extend", "status",
         "--reason", "--verified", "--ticket", "--preview", "--group", "--license", "--minutes", "--since", "--once",
         "—reason", "–verified", "-reason", "--reason=x", "--", "-", "=", '"', "“", "”", "'", "’", "\\", "`",

@@ -38,6 +38,7 @@ def secrets(world: World) -> dict[str, str]:
     known = {
         "the bot identity's client secret": apps["bot"].secret or "",
         "the service client's secret": apps["service"].secret or "",
+        "the sign-in client's secret": apps["signin"].secret or "",
         "the worker's private key": world.directory.worker_certificate.pkcs12[200:260],
         "Slack's signing secret": slack.signing_secret,
         "the bot token": slack.bot_token,
@@ -45,7 +46,7 @@ def secrets(world: World) -> dict[str, str]:
         "Slack's verification token": "latchkey-verification-token",
     }
     known |= {f"password {number}": password for number, password in enumerate(world.directory.passwords)}
-    known |= {f"token {number}": token for number, token in enumerate(world.entra._tokens)}
+    known |= {f"token or code {number}": value for number, value in enumerate(world.entra.given_out)}
     for user in world.directory.latest.users():
         if user.access_pass is not None:
             known[f"the access pass of {user.name}"] = user.access_pass.value

@@ -12,12 +12,11 @@ import pytest
 
 from bot.clock import SystemClock
 from bot.errors import NotPossible, SessionEnded
-from bot.model import Call, IdentityKind, RequestState
+from bot.model import Author, Call, IdentityKind, RequestState
 from bot.wiring import Storage, audit_key, storage
 from sandbox.bot_process import BotProcess
 from sandbox.directory import SERVICE_ACCOUNT
 from sandbox.faults import Delay, Rule
-from storage.power import Author
 from tests.stage import HELPDESK, SHELL, Stage
 from tests.threats.effects import PEOPLE, nothing_done, records, requests_of, settled
 

@@ -216,7 +216,7 @@ async def test_a_trail_that_two_went_on_with_is_found_at_the_start(
 GRABS = {
     "a role for oneself": (
         "INSERT INTO grants SELECT 'mine', tenant, (SELECT id FROM operators WHERE name = 'Olive Hart'), "
-        "'tenant-admin', NULL, NULL, granted_at, NULL, 0, 'because', NULL, NULL FROM grants LIMIT 1"
+        "'tenant-admin', NULL, NULL, granted_at, NULL, 0, 'because', NULL, NULL, NULL FROM grants LIMIT 1"
     ),
     "another role's name": "UPDATE grants SET role = 'tenant-admin' WHERE role = 'helpdesk'",
     "more commands for a role": (

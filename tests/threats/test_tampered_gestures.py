@@ -165,12 +165,11 @@ async def test_another_persons_request_is_not_theirs_to_press(shared: Stage, don
 
 async def test_the_switches_of_the_home_tab_take_no_orders_from_their_value(shared: Stage) -> None:
     """S8: which switch it is says the action id, whose it is the record."""
-    direct = shared.world.slack.direct("olive")
-    before = len(shared.world.slack.messages(direct))
+    before = len(shared.world.slack.ephemerals("olive"))
     async with nothing_done(shared):
         forged = a_press(home.EXTEND, '{"hours": 10000}', trigger=trigger())
         await shared.world.slack.deliver("interactive", forged)
-        said = await shared.until(lambda: shared.world.slack.messages(direct)[before:])
+        said = await shared.until(lambda: shared.world.slack.ephemerals("olive")[before:])
 
     assert "The management session is on until" in said[0].visible_text
     assert (await the_only(shared, "olive")).inputs == {}

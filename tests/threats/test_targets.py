@@ -22,7 +22,6 @@ PROTECTED = {
     "cyrus@contoso.com": "is an administrator",
     "rolf@contoso.com": "is an administrator",
     "chloe@contoso.com": "is on the list of accounts that Latchkey never touches",
-    "victor@contoso.com": "is on the list of people to ask about first",
     "rita@contoso.com": "is in a restricted administrative unit",
     "ana@contoso.com": "is your own account",
     SERVICE_ACCOUNT: "is an account that Latchkey itself works with",
@@ -251,10 +250,23 @@ async def test_a_group_that_protects_is_not_emptied_through_the_bot(shared: Stag
     directory.add_member(ask_first.id, lee)
     async with nothing_done(shared):
         said = f'remove-from-group lee@contoso.com --group "{typed}"'
-        await _changes_group(shared, said, "is on the list of people to ask about first")
+        await _changes_group(shared, said, "decides whom Latchkey may touch")
     directory.remove_member(ask_first.id, lee)
     async with nothing_done(shared):
         await _changes_group(shared, f'add-to-group lee@contoso.com --group "{typed}"', GROUPS[ask_first.name])
+
+
+@pytest.mark.parametrize("deed", ["add-to-group lee@contoso.com", "remove-from-group adele@contoso.com"])
+async def test_nor_is_a_group_inside_such_a_group(shared: Stage, deed: str) -> None:
+    """S11, S25: who is in the inner group is in the outer one."""
+    directory = shared.world.directory
+    outer, inner = directory.group("Latchkey ask first"), directory.group("Sales")
+    directory.add_member(outer.id, inner.id)
+    try:
+        async with nothing_done(shared):
+            await _changes_group(shared, f'{deed} --group "{inner.name}"', GROUPS[outer.name])
+    finally:
+        directory.remove_member(outer.id, inner.id)
 
 
 async def _changes_group(stage: Stage, what: str, refusal: str) -> None:
