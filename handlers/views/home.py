@@ -98,7 +98,8 @@ def _session(facts: HomeFacts) -> list[Block]:
     """Its state, and the buttons that make sense in it. Who may press them is decided at the press."""
     session, own = facts.session, facts.session.mode is Mode.DEFAULT
     if session.mode is Mode.NONE:
-        return [section(markup("Latchkey is not set up yet. Ask {}.", facts.support))]
+        todo = Markup("Choose a mode below and press *Save*.") if facts.management else markup("Ask {}.", facts.support)
+        return [section(markup("Latchkey is not set up yet. {}", todo))]
     turn_on = button("Sign in at Microsoft" if own else "Turn on", TURN_ON, "session", style="primary")
     match session.state:
         case SessionState.ON:

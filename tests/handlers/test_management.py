@@ -55,6 +55,13 @@ async def bo_changes(stage: Stage, **changes: Any) -> None:
     await stage.settings.change(replace(await stage.settings.current(), **changes), by=by, reason="a test")
 
 
+async def test_before_anything_is_set_up_the_box_is_where_an_admin_is_sent(stage: Stage) -> None:
+    stage.session.current = Session(0, Mode.NONE, SessionState.OFF)
+
+    assert "not set up yet. Choose a mode below and press *Save*." in await home_of(stage, "ana")
+    assert "not set up yet. Ask" in await home_of(stage, "olive")
+
+
 async def forged(stage: Stage, pressed: Delivery, who: SlackUser, number: int = 1) -> None:
     """Deliver a press once more, as if somebody else had done it."""
     payload = deepcopy(dict(pressed.payload))
