@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 from bot.actions import catalogue
 from bot.actions._action import FALSE, TRUE, Action, Field, Input, Label
 from bot.errors import BadInput
+from bot.model import TargetKind
 
 LONGEST_COMMAND: Final = 2000
 LONGEST_TARGET: Final = 256
@@ -227,9 +228,7 @@ def _parse_mode(words: list[_Word]) -> Parsed:
     switch = catalogue()["switch-mode"]
     taken = _Taken("/m365-mode", (_REASON, _TICKET, _PREVIEW, *switch.asks))
     taken.read(rest)
-    if taken.words:
-        left = _quoted(" ".join(taken.words))
-        raise BadInput(f'It is not clear what “{left}” is for. If it is the reason, type `--reason "{left}"`.')
+    _refuse_more(" ".join(taken.words))
     options = {each.name: taken.options[each.name] for each in switch.asks if each.name in taken.options}
     if verb:
         options["to"] = verb
@@ -241,6 +240,13 @@ def _parse_mode(words: list[_Word]) -> Parsed:
         ticket=_note("ticket", taken.options),
         preview=taken.options.get("preview", "no") in TRUE,
     )
+
+
+def _refuse_more(left: str) -> None:
+    """What is about Latchkey as a whole names nobody: words that are left over are a slip."""
+    if left:
+        left = _quoted(left)
+        raise BadInput(f'It is not clear what “{left}” is for. If it is the reason, type `--reason "{left}"`.')
 
 
 def _parse_own(command: str, verb: str, words: list[_Word], others: tuple[str, ...]) -> Parsed:
@@ -260,6 +266,8 @@ def _parse_own(command: str, verb: str, words: list[_Word], others: tuple[str, .
     taken.read(words)
     positional = [each for each in action.asks if each.required and each.name not in taken.options]
     target = _place(action, taken, positional)
+    if action.about is TargetKind.TENANT:
+        _refuse_more(target)
     if len(target) > LONGEST_TARGET:
         raise BadInput(f"That name is too long: at most {LONGEST_TARGET} characters.", field="target")
     options = {each.name: taken.options[each.name] for each in action.asks if each.name in taken.options}

@@ -310,6 +310,8 @@ MALFORMED = [
     ("/m365-mode", "advanced please", "--reason"),
     ("/m365-mode", "--auto-enable maybe", "on, off"),
     ("/m365-mode", "set-up --kind robot", "managed-identity"),
+    ("/m365-mode", "settings help", "--reason"),
+    ("/m365-mode", "advanced please", "--reason"),
     ("/m365-rotate", "now", "/m365 help"),
     ("", "", "/m365 help"),
 ]
