@@ -11,7 +11,7 @@ ADELE = "Adele Vance, Sales"
 async def test_the_first_reset_opens_a_session_and_tells_it_in_the_thread(stage: Stage) -> None:
     card = await stage.reset("olive", "adele@contoso.com", ADELE)
     closing = await stage.until(lambda: stage.world.slack.thread(card)[1])
-    steps = stage.world.slack.thread(card)[0].visible_text
+    steps = (await stage.until(lambda: stage.world.slack.thread(card)))[0].visible_text
 
     assert "Management session was off: opening it with the service account" in steps
     assert "Reading the credential from Key Vault" in steps

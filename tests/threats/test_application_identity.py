@@ -49,7 +49,7 @@ async def test_it_resets_the_password_of_a_cloud_account(application: Stage) -> 
     assert {request.caller for request in world.graph.writes()} == {worker.app_id}
     assert world.entra.grants("password") == []
     assert [grant.client_id for grant in world.entra.grants("client_credentials")].count(worker.app_id) == 1
-    steps = world.slack.thread(card)[0].visible_text
+    steps = (await application.until(lambda: world.slack.thread(card)))[0].visible_text
     assert "opening it with the application" in steps
     assert "Reading the certificate from Key Vault" in steps
 
