@@ -279,7 +279,7 @@ class AuditTrail:
         where, values = self._where(about)
 
         def work(connection: sqlite3.Connection) -> tuple[int, bool]:
-            last_left_out = f"SELECT a.seq FROM audit a WHERE {where} ORDER BY a.seq DESC LIMIT 1 OFFSET ?"  # noqa: S608
+            last_left_out = f"SELECT a.seq FROM audit a WHERE {where} ORDER BY a.seq DESC LIMIT 1 OFFSET ?"  # noqa: S608 - bound
             (above,) = connection.execute(last_left_out, (*values, limit)).fetchone() or (None,)
             sql = f"{_READ} WHERE {where} AND a.seq > ? ORDER BY a.seq"
             count = 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bot.model import Origin, Request, RequestState, SlackUser
+from bot.model import Approval, ApprovalState, Origin, Request, RequestState, SlackUser
 from bot.ports import Audience
 from bot.story import AT_ONCE, messages
 from tests.clock import T0
@@ -88,3 +88,25 @@ def test_saying_it_again_after_a_restart_says_the_same() -> None:
     request = ended(opened_session=True)
 
     assert messages(request, T0 + timedelta(hours=1)) == messages(request, T0 + timedelta(seconds=1))
+
+
+def waits(reminders: int, state: ApprovalState = ApprovalState.PENDING) -> Request:
+    """A request that somebody else is asked about, after so many reminders."""
+    approval = Approval("a1", "digest", "C9", T0, T0 + timedelta(hours=8), "A VIP.", state, reminders=reminders)
+    return replace(RUNNING, state=RequestState.AWAITING_APPROVAL, approval=approval)
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (waits(0), []),
+        (waits(1), ["reminder:a1:1"]),
+        (waits(3), ["reminder:a1:3"]),
+        (waits(3, ApprovalState.APPROVED), ["reminder:a1:1", "reminder:a1:2", "reminder:a1:3"]),
+    ],
+    ids=["not yet", "once", "only the newest", "all, once it is settled"],
+)
+def test_a_question_is_reminded_of_only_when_it_is_time_and_every_reminder_hears_the_answer(
+    request_: Request, said: list[str]
+) -> None:
+    assert [key for key in keys(request_) if key.startswith("reminder:")] == said
