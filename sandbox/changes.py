@@ -1,6 +1,7 @@
 """Tells whoever waits that something in the world has changed."""
 
 import asyncio
+from collections.abc import Callable
 
 
 class Changes:
@@ -9,12 +10,20 @@ class Changes:
     def __init__(self) -> None:
         self.version = 0
         self._next = asyncio.Event()
+        self._listeners: list[Callable[[], object]] = []
 
     def tell(self, *_: object) -> None:
         """Something has changed. Takes and ignores what subscriptions pass on."""
         self.version += 1
         changed, self._next = self._next, asyncio.Event()
         changed.set()
+        for listener in tuple(self._listeners):
+            listener()
+
+    def subscribe(self, listener: Callable[[], object]) -> Callable[[], None]:
+        """Call `listener()` at each change, before anybody else can do anything; the returned function ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     def next(self) -> asyncio.Event:
         """Is set at the next change. Ask for it, then look, then wait: so no change is missed."""

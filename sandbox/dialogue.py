@@ -170,6 +170,19 @@ class ExpectTenant:
 
 
 @dataclass(frozen=True)
+class ExpectVault:
+    """`{expect_vault: {states?, signs_in?, within?}}`: which passwords of the service account Key Vault holds.
+
+    `states` are the tags `state` of the enabled versions, newest first; `signs_in` is that of the one that is in force,
+    or `none`.
+    """
+
+    states: tuple[str, ...] | None
+    signs_in: str | None
+    within: float
+
+
+@dataclass(frozen=True)
 class ChangeTenant:
     """`{tenant: {change: of what}}`: somebody else changes the tenant.
 
@@ -252,6 +265,7 @@ Deed = (
     | Expect
     | Never
     | ExpectTenant
+    | ExpectVault
     | ChangeTenant
     | ChangeSlack
     | CommandLine
@@ -500,6 +514,17 @@ def _expect_tenant(step: _Reader) -> ExpectTenant:
     return expect
 
 
+def _expect_vault(step: _Reader) -> ExpectVault:
+    inner = step.inside("expect_vault", "an expectation about Key Vault")
+    expect = ExpectVault(
+        inner.may("states", inner.texts, None), inner.may("signs_in", inner.text, None), inner.within()
+    )
+    inner.done()
+    if expect.states is None and expect.signs_in is None:
+        raise inner.error("an expectation says what it expects: states or signs_in")
+    return expect
+
+
 def _sign_in(step: _Reader) -> SignIn:
     inner = step.inside("sign_in", "a sign-in")
     signing_in = SignIn(
@@ -569,6 +594,7 @@ _STEPS: Mapping[str, Callable[[_Reader], Deed]] = {
     "expect": _expect,
     "never": _never,
     "expect_tenant": _expect_tenant,
+    "expect_vault": _expect_vault,
     "tenant": _change_tenant,
     "slack": _change_slack,
     "cli": lambda s: CommandLine(

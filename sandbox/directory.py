@@ -10,6 +10,8 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
+from cryptography import x509
+
 from sandbox.clock import WorldClock
 from sandbox.tls import ApplicationCertificate, make_application_certificate
 
@@ -145,6 +147,20 @@ class Sku:
 
 
 @dataclass(frozen=True)
+class KeyCredential:
+    """A certificate registered for an application, which may sign in with its key."""
+
+    id: str
+    certificate: x509.Certificate
+    name: str
+
+    def in_force(self, now: float) -> bool:
+        """Whether its time has begun and not ended; *now* is in unix seconds."""
+        certificate = self.certificate
+        return certificate.not_valid_before_utc.timestamp() <= now < certificate.not_valid_after_utc.timestamp()
+
+
+@dataclass(frozen=True)
 class Application:
     """An app registration with its service principal.
 
@@ -156,6 +172,7 @@ class Application:
     name: str
     app_id: str
     principal_id: str
+    object_id: str | None = None  # of the registration; a managed identity has none
     secret: str | None = None
     uses_certificate: bool = False
     managed: bool = False  # a managed identity: the machine gives out its tokens
@@ -288,6 +305,10 @@ class View:
         """Every delegated permission grant."""
         return self._directory.consent_line.at(self._time) or ()
 
+    def keys(self, application: Application) -> tuple[KeyCredential, ...]:
+        """The certificates registered for an application, expired ones too."""
+        return self._directory.key_line(application).at(self._time) or ()
+
     def exists(self, object_id: str) -> bool:
         """Whether there is a user, group or service principal with this id."""
         return (
@@ -395,6 +416,7 @@ class Directory:
         )
         self.deleted: dict[str, tuple[User, float]] = {}  # by id: who can still be restored, and since when gone
         self._passwords: dict[str, list[tuple[float, str]]] = {}
+        self._key_lines: dict[str, Timeline[tuple[KeyCredential, ...]]] = {}
         for user in users:
             self.add_user(user)
 
@@ -435,8 +457,30 @@ class Directory:
 
     @cached_property
     def worker_certificate(self) -> ApplicationCertificate:
-        """What the worker application signs in with. Made when first asked for: it takes a tenth of a second."""
+        """What the worker application signs in with at first. Made when asked for: it takes a tenth of a second."""
         return make_application_certificate("Latchkey worker")
+
+    # Certificates
+
+    def key_line(self, application: Application) -> Timeline[tuple[KeyCredential, ...]]:
+        """The certificates of an application over time."""
+        if application.key not in self._key_lines:
+            keys: tuple[KeyCredential, ...] = ()
+            if application.uses_certificate:
+                keys = (KeyCredential(str(uuid4()), self.worker_certificate.certificate, "CN=Latchkey worker"),)
+            self._key_lines[application.key] = Timeline(keys)
+        return self._key_lines[application.key]
+
+    def add_key(self, application: Application, certificate: x509.Certificate, name: str = "") -> KeyCredential:
+        """Register a certificate beside those there are."""
+        key = KeyCredential(str(uuid4()), certificate, name or certificate.subject.rfc4514_string())
+        self.key_line(application).set(self.clock.now(), (*self.latest.keys(application), key))
+        return key
+
+    def remove_key(self, application: Application, key_id: str) -> None:
+        """Take a certificate away; one that is not there changes nothing."""
+        left = tuple(key for key in self.latest.keys(application) if key.id != key_id)
+        self.key_line(application).set(self.clock.now(), left)
 
     # Passwords
 

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from aiohttp import web
 
-Service = Literal["entra", "graph", "vault", "slack"]
+Service = Literal["entra", "graph", "vault", "slack", "pager"]
 
 SIGN_IN = "SIGN-IN"
 """The method under which Entra asks about a user's sign-in, by password, on its pages and by refresh token; the path is
@@ -18,6 +18,9 @@ MFA_CODES = frozenset({50072, 50074, 50076, 50079})
 
 DEVICE_CODE = "DEVICE-CODE"
 """The method under which Entra asks about a user's sign-in by device code; the path is the lower-case user name."""
+
+SERVICE_ACCOUNTS = "*latchkey@*"
+"""The user names of the accounts that Latchkey may work with, as a glob."""
 
 SOCKET = "SOCKET"
 """The method under which Slack asks about a Socket Mode connection; the path is `/`."""
@@ -99,15 +102,27 @@ class Rule:
         )
 
 
+class Mishap(Protocol):
+    """What somebody does to the world, and can take back. It may end by itself, when somebody else puts it right."""
+
+    def happen(self) -> None: ...
+
+    def undo(self) -> None: ...
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it happened and the world is still so."""
+
+
 @dataclass(frozen=True)
 class FaultKind:
-    """A fault with a name: a button on the panel, a word in a dialogue."""
+    """A fault with a name: a switch on the panel, a word in a dialogue. One without rules is a `Mishap`."""
 
     name: str
     title: str
     description: str
     service: Service
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule, ...] = ()
 
 
 # Real methods only: servers also ask under invented ones (a sign-in, a socket, a vault's challenge).
@@ -116,7 +131,10 @@ _REQUESTS = "GET|POST|PUT|PATCH|DELETE"
 
 def _kinds() -> tuple[FaultKind, ...]:
     def refused(code: int) -> tuple[Rule, ...]:
-        return (Rule("entra", SIGN_IN, "*latchkey@*", Refuse(code)),)
+        return (Rule("entra", SIGN_IN, SERVICE_ACCOUNTS, Refuse(code)),)
+
+    def changes(effect: Effect, *, times: int | None = None) -> tuple[Rule, ...]:
+        return (Rule("graph", "POST", "/me/changePassword", effect, times),)
 
     def answers(
         service: Service, status: int, error: Mapping[str, Any], *, times: int | None = None
@@ -124,6 +142,20 @@ def _kinds() -> tuple[FaultKind, ...]:
         headers = {"Retry-After": "2"} if status == 429 else {}
         return (Rule(service, _REQUESTS, "/*", Answer(status, error, headers), times),)
 
+    throttled = {"error": {"code": "Throttled", "message": "Too many requests were received."}}
+    denied = {
+        "error": {
+            "code": "Authorization_RequestDenied",
+            "message": "Insufficient privileges to complete the operation.",
+        }
+    }
+    weak = {
+        "error": {
+            "code": "Request_BadRequest",
+            "message": "The specified password does not comply with password complexity requirements. Please provide "
+            "a different password.",
+        }
+    }
     unavailable = {"error": {"code": "ServiceUnavailable", "message": "The service is unavailable."}}
     return (
         FaultKind(
@@ -143,23 +175,53 @@ def _kinds() -> tuple[FaultKind, ...]:
         FaultKind(
             "wrong-password",
             "Wrong password",
-            "Somebody changed the service account's password outside Latchkey (AADSTS50126).",
+            "Every sign-in of the service account is refused as one with a wrong password (AADSTS50126).",
             "entra",
             refused(50126),
+        ),
+        FaultKind(
+            "password-changed",
+            "Password changed by somebody",
+            "Somebody gave the service account a password that is stored nowhere.",
+            "entra",
+        ),
+        FaultKind(
+            "account-locked",
+            "Account locked",
+            "Somebody guessed wrong passwords for the service account until Entra locked it (AADSTS50053).",
+            "entra",
+            refused(50053),
         ),
         FaultKind(
             "account-disabled",
             "Account disabled",
             "Somebody blocked the service account's sign-in (AADSTS50057).",
             "entra",
-            refused(50057),
+        ),
+        FaultKind(
+            "account-deleted",
+            "Account deleted",
+            "Somebody deleted the service account (AADSTS50034).",
+            "entra",
+        ),
+        FaultKind(
+            "roles-taken-away",
+            "Roles taken away",
+            "Somebody took all directory roles away from the service account.",
+            "entra",
+        ),
+        FaultKind(
+            "slow-replication",
+            "Slow replication",
+            "A change of a password reaches Entra's sign-in servers after 10 minutes.",
+            "entra",
         ),
         FaultKind(
             "mfa-for-people",
             "MFA for people",
             "A policy asks everybody but the service account for a second factor at the sign-in page (AADSTS50076).",
             "entra",
-            (Rule("entra", SIGN_IN, "*", Refuse(50076), except_paths=("*latchkey@*",)),),
+            (Rule("entra", SIGN_IN, "*", Refuse(50076), except_paths=(SERVICE_ACCOUNTS,)),),
         ),
         FaultKind(
             "device-codes-forbidden",
@@ -207,9 +269,49 @@ def _kinds() -> tuple[FaultKind, ...]:
             answers(
                 "vault",
                 429,
-                {"error": {"code": "Throttled", "message": "Too many requests were received."}},
+                throttled,
                 times=3,
             ),
+        ),
+        FaultKind(
+            "vault-throttles-storing",
+            "Key Vault throttles storing",
+            "Whatever is to be stored in Key Vault is answered with 429 and Retry-After: 2.",
+            "vault",
+            (Rule("vault", "PUT", "/secrets/*", Answer(429, throttled, {"Retry-After": "2"})),),
+        ),
+        FaultKind(
+            "vault-emptied",
+            "Key Vault emptied",
+            "Somebody deleted the secret with the service account's passwords, to where it can be recovered from.",
+            "vault",
+        ),
+        FaultKind(
+            "version-disabled",
+            "Stored password disabled",
+            "Somebody disabled the version in Key Vault that holds the service account's password.",
+            "vault",
+        ),
+        FaultKind(
+            "password-change-forbidden",
+            "Password change forbidden",
+            "The service account may not change its own password: 403 Authorization_RequestDenied.",
+            "graph",
+            changes(Answer(403, denied)),
+        ),
+        FaultKind(
+            "new-passwords-refused",
+            "New passwords refused",
+            "Microsoft takes no new password of the service account: 400, too simple or banned.",
+            "graph",
+            changes(Answer(400, weak)),
+        ),
+        FaultKind(
+            "change-answer-lost",
+            "Answer to a change lost",
+            "The next change of the service account's password is applied, and its answer gets lost.",
+            "graph",
+            changes(Drop("after"), times=1),
         ),
         FaultKind(
             "graph-throttled",
@@ -233,12 +335,7 @@ def _kinds() -> tuple[FaultKind, ...]:
             answers(
                 "graph",
                 403,
-                {
-                    "error": {
-                        "code": "Authorization_RequestDenied",
-                        "message": "Insufficient privileges to complete the operation.",
-                    }
-                },
+                denied,
             ),
         ),
         FaultKind(
@@ -295,7 +392,12 @@ class Faults:
         self._kinds = {kind.name: kind for kind in _kinds()}
         self._started: dict[str, list[Rule]] = {}
         self._added: list[Rule] = []
+        self._mishaps: dict[str, Mishap] = {}
         self._listeners: list[Callable[[], object]] = []
+
+    def bind(self, mishaps: Mapping[str, Mishap]) -> None:
+        """What the kinds without rules do to this world, by their names."""
+        self._mishaps.update(mishaps)
 
     def catalogue(self) -> tuple[FaultKind, ...]:
         """Every fault with a name, in the order of a panel."""
@@ -303,7 +405,10 @@ class Faults:
 
     def start(self, name: str) -> None:
         """Let a named fault happen from now on, its count begun anew. KeyError if there is no such fault."""
-        self._started[name] = [replace(rule) for rule in self._kinds[name].rules]
+        if rules := self._kinds[name].rules:
+            self._started[name] = [replace(rule) for rule in rules]
+        elif not self._mishaps[name].lasts:
+            self._mishaps[name].happen()
         self._tell()
 
     def stop(self, name: str) -> None:
@@ -311,16 +416,22 @@ class Faults:
         self._kinds[name]
         if self._started.pop(name, None) is not None:
             self._tell()
+        elif name in self._mishaps and self._mishaps[name].lasts:
+            self._mishaps[name].undo()
+            self._tell()
 
     def stop_all(self) -> None:
         """End every fault, rules added by tests included."""
+        for mishap in self._mishaps.values():
+            if mishap.lasts:
+                mishap.undo()
         self._started.clear()
         self._added.clear()
         self._tell()
 
     def active(self) -> list[str]:
         """The names of the faults that still happen; one that has used up its `times` is gone."""
-        return list(self._started)
+        return [*self._started, *(name for name, mishap in self._mishaps.items() if mishap.lasts)]
 
     def add(self, rule: Rule) -> Rule:
         """Put a rule in force, ahead of the named faults and behind rules added earlier."""

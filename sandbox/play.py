@@ -31,6 +31,7 @@ from sandbox.dialogue import (
     DialogueError,
     Expect,
     ExpectTenant,
+    ExpectVault,
     KillBot,
     Never,
     OpenHome,
@@ -45,9 +46,11 @@ from sandbox.dialogue import (
     load,
 )
 from sandbox.directory import User
+from sandbox.mishaps import in_force
 from sandbox.slack.controls import controls, find_control, in_line
 from sandbox.slack.invitations import Invitation, invitation_in
 from sandbox.slack.model import Channel, Delivery, Json, Message, NotOnScreen, View
+from sandbox.vault import SERVICE_ACCOUNT_SECRET
 from sandbox.world import Transport, World
 
 _LOG_LINES = 12  # of the bot's log, told when a dialogue did not come true
@@ -127,6 +130,8 @@ class Player:
                     self._nevers.append(step)
             case ExpectTenant() as tenant:
                 await self._until(lambda: self._look_at_tenant(tenant), tenant.within)
+            case ExpectVault() as vault:
+                await self._until(lambda: self._look_at_vault(vault), vault.within)
             case ChangeTenant() as change:
                 self._change_tenant(change)
             case ChangeSlack(person, is_active):
@@ -404,6 +409,17 @@ class Player:
             raise _NotYet(f"{user.name} is in {', '.join(unwanted)}")
         if expect.licenses is not None and set(expect.licenses) != skus:
             raise _NotYet(f"{user.name} has the licences {', '.join(skus) or 'none'}")
+
+    def _look_at_vault(self, expect: ExpectVault) -> None:
+        vault, passwords = self._world.vault, in_force(self._world.directory)
+        held = [] if vault.is_deleted(SERVICE_ACCOUNT_SECRET) else vault.versions(SERVICE_ACCOUNT_SECRET)
+        enabled = [version for version in reversed(held) if version.enabled]
+        states = [version.tags.get("state", "none") for version in enabled]
+        if expect.states is not None and states != list(expect.states):
+            raise _NotYet(f"Key Vault holds passwords that are {', '.join(states) or 'not there'}")
+        signs_in = [state for state, version in zip(states, enabled, strict=True) if version.value in passwords]
+        if expect.signs_in is not None and expect.signs_in not in (signs_in or ["none"]):
+            raise _NotYet(f"the stored password that signs in is {' and '.join(signs_in) or 'none'}")
 
     async def _until(self, look: Callable[[], _T], within: float) -> _T:
         """What `look` returns once it no longer raises `_NotYet`; its last complaint after `within` seconds."""

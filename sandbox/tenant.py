@@ -164,6 +164,7 @@ def _build(clock: WorldClock, data: Mapping[str, Any]) -> Directory:
                 name=entry["name"],
                 app_id=entry["app_id"],
                 principal_id=entry["principal_id"],
+                object_id=entry.get("object_id"),
                 secret=secrets.token_urlsafe(30) if entry["credential"] == "secret" else None,
                 uses_certificate=entry["credential"] == "certificate",
                 managed=entry["credential"] == "managed",

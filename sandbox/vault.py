@@ -99,6 +99,7 @@ class Vault:
         self._entra = entra
         self._faults = faults
         self._secrets: dict[str, Secret] = {}
+        self._born = int(clock.now())
         self._values: list[str] = []
         self._certificate: Callable[[], str] | None = lambda: entra.directory.worker_certificate.pkcs12
         self.put(
@@ -130,6 +131,7 @@ class Vault:
     def _add(self, name: str, value: str) -> Version:
         now = int(self.clock.now())
         version = Version(secrets.token_hex(16), value, now, now)
+        self._find(name)  # what it was born with is older
         self._secrets.setdefault(name, Secret(name, [])).versions.append(version)
         self._values.append(value)
         return version
@@ -138,6 +140,26 @@ class Vault:
         """All versions of a secret, oldest first; empty when there is none. They may be changed in place."""
         secret = self._find(name)
         return [] if secret is None else secret.versions
+
+    def secrets(self) -> tuple[Secret, ...]:
+        """Everything that is in it, deleted or not, save what nobody has looked at yet."""
+        return tuple(self._secrets.values())
+
+    def delete(self, name: str) -> None:
+        """Delete a secret, as somebody with access would, to where it can be recovered from; if it is there."""
+        secret = self._find(name)
+        if secret is not None and secret.deleted is None:
+            secret.deleted = int(self.clock.now())
+
+    def recover(self, name: str) -> None:
+        """Bring a deleted secret back; if it is there to be."""
+        if (secret := self._find(name)) is not None:
+            secret.deleted = None
+
+    def is_deleted(self, name: str) -> bool:
+        """Whether it waits to be recovered."""
+        secret = self._find(name)
+        return secret is not None and secret.deleted is not None
 
     def secret_values(self) -> tuple[str, ...]:
         """Every value the vault ever held, for those who look for leaks."""
@@ -311,7 +333,8 @@ class Vault:
         if name == WORKER_CERTIFICATE_SECRET and self._certificate is not None:
             # Made when first looked at, because making it takes a while and most worlds never look.
             make, self._certificate = self._certificate, None
-            self.put(name, make(), content_type="application/x-pkcs12")
+            version = self.put(name, make(), content_type="application/x-pkcs12")
+            version.created = version.updated = self._born
         return self._secrets.get(name)
 
     def _live(self, name: str) -> Secret:

@@ -22,11 +22,13 @@ from sandbox.entra import Entra
 from sandbox.faults import Faults
 from sandbox.graph import Graph
 from sandbox.imds import MetadataService
+from sandbox.mishaps import mishaps
 from sandbox.page.server import Page
+from sandbox.pager import ROUTING_KEY, Pager
 from sandbox.slack import RateLimits, SlackWorkspace
 from sandbox.tenant import contoso
 from sandbox.tls import make_tls
-from sandbox.vault import Vault
+from sandbox.vault import SERVICE_ACCOUNT_SECRET, Vault
 
 _HOST = "127.0.0.1"
 _SHUTDOWN_SECONDS = 0.2  # streams and long polls never end by themselves
@@ -41,7 +43,8 @@ class World:
     `port` is where the page and Slack listen; 0 takes a free one. `transport` is how Slack delivers to the
     bot: Socket Mode, or signed HTTP to `LATCHKEY_HTTP_PORT`. `state` is the folder for the bot's database and
     keys, kept if given, temporary if not; the workspace and the tenant are new in every world. With `callback`
-    people come back from Microsoft's sign-in to the bot's own page; without it they are given codes to type.
+    people come back from Microsoft's sign-in to the bot's own page; without it they are given codes to type. With
+    `paging` the bot wakes people through `pager`.
 
     Inside, `url` serves the page, `/api/`, `/slack/`, `/clock` and the machine's metadata service; `tls_url` Entra, and
     Graph under `/graph/v1.0`; `vault_url` the vault. `changes` tells of every change in the world.
@@ -59,9 +62,11 @@ class World:
         limits: RateLimits | None = None,
         *,
         callback: bool = False,
+        paging: bool = False,
     ) -> None:
         self.transport = transport
         self._callback = callback
+        self._paging = paging
         self.changes = Changes()
         self.clock = WorldClock()
         self.faults = Faults()
@@ -69,7 +74,9 @@ class World:
         self.entra = Entra(self.directory, self.clock, self.faults)
         self.graph = Graph(self.directory, self.entra, self.clock, self.faults)
         self.vault = Vault(self.entra, self.clock, self.faults)
+        self.faults.bind(mishaps(self.directory, self.entra, self.vault))
         self.imds = MetadataService(self.entra, self.faults)
+        self.pager = Pager(self.faults, self.changes.tell)
         manifest = yaml.safe_load((PROJECT / "manifest.yml").read_text(encoding="utf-8"))
         self.slack = SlackWorkspace(self.clock, self.faults, manifest, transport=transport, limits=limits)
         self.bot: BotProcess | None = None
@@ -96,6 +103,7 @@ class World:
             self.page.routes(plain)
             self.entra.pages.routes(plain)  # for the page's people, whose browser does not know our certificates
             self.imds.routes(plain)
+            self.pager.routes(plain)
             self.entra.routes(microsoft)
             self.graph.routes(microsoft)
             self.vault.routes(vault)
@@ -156,7 +164,7 @@ class World:
             "AZURE_POD_IDENTITY_AUTHORITY_HOST": self.url,  # where a managed identity gets its tokens
             "LATCHKEY_SERVICE_CLIENT_ID": apps["service"].app_id,
             "LATCHKEY_SERVICE_CLIENT_SECRET": apps["service"].secret or "",
-            "LATCHKEY_SERVICE_SECRET_NAME": "latchkey-service-account",
+            "LATCHKEY_SERVICE_SECRET_NAME": SERVICE_ACCOUNT_SECRET,
             "LATCHKEY_WORKER_CLIENT_ID": apps["worker"].app_id,
             "LATCHKEY_WORKER_CERTIFICATE_NAME": "latchkey-worker-certificate",
             "LATCHKEY_SIGNIN_CLIENT_ID": apps["signin"].app_id,
@@ -171,6 +179,9 @@ class World:
         }
         if self.transport == "http":
             del settings["LATCHKEY_SLACK_APP_TOKEN"]
+        if self._paging:
+            settings["LATCHKEY_ALERT_WEBHOOK_URL"] = f"{self.url}/pager/v2/enqueue"
+            settings["LATCHKEY_ALERT_WEBHOOK_KEY"] = ROUTING_KEY
         if self._bot_port:
             settings["LATCHKEY_HTTP_PORT"] = str(self._bot_port)
         if self._callback:

@@ -141,7 +141,7 @@ _KINDS = {
     700024: _Kind("invalid_client", "Client assertion is not within its valid time range.", 401),
     700027: _Kind(
         "invalid_client",
-        "The certificate with identifier used to sign the client assertion is not registered.",
+        "Client assertion contains an invalid signature. [Reason - {reason}]",
         401,
     ),
     700082: _Kind("invalid_grant", "The refresh token has expired due to inactivity.", suberror="token_expired"),

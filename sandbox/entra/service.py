@@ -1,6 +1,5 @@
 """Microsoft Entra's token service for the pretend tenant: discovery, user realm and tokens."""
 
-import base64
 import hashlib
 import json
 import random
@@ -14,10 +13,6 @@ from urllib.parse import unquote
 from uuid import uuid4
 
 from aiohttp import web
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from sandbox.clock import WorldClock
 from sandbox.directory import Application, Directory, User
@@ -25,6 +20,7 @@ from sandbox.entra.pages import SignInPages, origin_of
 from sandbox.entra.refusals import Refusal
 from sandbox.entra.tokens import SIGN_IN_SCOPES, Audience, Grant, RefreshToken, Token
 from sandbox.faults import DEVICE_CODE, MFA_CODES, SIGN_IN, Faults, Refuse, disturb
+from sandbox.jws import Jws, encode
 
 _GRAPH_NAMES = {"https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000"}
 _VAULT_NAMES = {"https://vault.azure.net", "cfa8b339-82a2-471a-a3c9-0fc0be7a4093"}
@@ -67,9 +63,9 @@ class _Attempts:
 class Entra:
     """The token service. `origin` (scheme, host and port) is where others find it; the world sets it when it listens.
 
-    Knobs for tests: `replication_lag` (seconds after a password change during which only the old password signs
-    in), `lockout_threshold`, `token_lifetime` (a range in seconds); `pages.mfa_for`: whom the pages ask for a second
-    factor.
+    Knobs for tests: `replication_lag` (seconds by which sign-ins are behind: after a change of the password only the
+    old one signs in, a new certificate does not yet and a removed one still does), `lockout_threshold`,
+    `token_lifetime` (a range in seconds); `pages.mfa_for`: whom the pages ask for a second factor.
     """
 
     def __init__(self, directory: Directory, clock: WorldClock, faults: Faults) -> None:
@@ -468,23 +464,26 @@ class Entra:
             raise Refusal(7000218)
 
     def _check_assertion(self, request: web.Request, client: Application, assertion: str) -> None:
-        """A JWT signed with the registered certificate ("certificate credentials for application authentication")."""
-        if not client.uses_certificate:
-            raise Refusal(700027)
-        certificate = self.directory.worker_certificate.certificate
-        signed, _, signature = assertion.rpartition(".")
-        head, _, body = signed.partition(".")
+        """A JWT signed with a registered certificate ("certificate credentials for application authentication")."""
         try:
-            header, claims = json.loads(_decode(head)), json.loads(_decode(body))
-            self._check_signature(certificate, header, signed.encode(), _decode(signature))
-        except (ValueError, InvalidSignature) as error:
-            raise Refusal(700027) from error
+            signed = Jws.parse(assertion)
+        except ValueError as error:
+            raise Refusal(50012) from error
+        known = self.directory.at(self.clock.now() - self.replication_lag).keys(client)
+        key = next((key for key in known if signed.names(key.certificate)), None)
+        if key is None:
+            raise Refusal(700027, reason="The key was not found.")
+        if not key.in_force(self.clock.now()):
+            raise Refusal(700027, reason="The key used is expired.")
+        if not signed.is_signed_by(key.certificate):
+            raise Refusal(700027, reason="The provided signature value did not match the expected signature value.")
+        claims = signed.claims
         origin = origin_of(request)
         names = (self.directory.tenant.id, *self.directory.tenant.domains)
         audiences = {f"{origin}/{name}/oauth2/v2.0/token" for name in names}
         audiences |= {f"{origin}/{name}/v2.0" for name in names}
         if claims.get("iss") != client.app_id or claims.get("sub") != client.app_id:
-            raise Refusal(700027)
+            raise Refusal(50012)
         if claims.get("aud") not in audiences or not claims.get("jti"):
             raise Refusal(50012)
         # The libraries stamp assertions with the machine's clock, which nobody moves.
@@ -494,28 +493,6 @@ class Entra:
         # MSAL sends the same assertion again while it is valid; another one under the same id is a forgery.
         if self._assertions.setdefault(claims["jti"], assertion) != assertion:
             raise Refusal(50012)
-
-    @staticmethod
-    def _check_signature(
-        certificate: x509.Certificate, header: Mapping[str, Any], signed: bytes, signature: bytes
-    ) -> None:
-        names = {
-            "x5t": _encode_bytes(certificate.fingerprint(hashes.SHA1())),  # noqa: S303 - x5t is SHA-1 by definition
-            "x5t#S256": _encode_bytes(certificate.fingerprint(hashes.SHA256())),
-        }
-        given = {name: header[name].rstrip("=") for name in names if name in header}
-        if not given or any(names[name] != value for name, value in given.items()):
-            raise InvalidSignature
-        key = certificate.public_key()
-        if not isinstance(key, rsa.RSAPublicKey):
-            raise InvalidSignature
-        if header.get("alg") == "PS256":
-            pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.AUTO)
-            key.verify(signature, signed, pss, hashes.SHA256())
-        elif header.get("alg") == "RS256":
-            key.verify(signature, signed, padding.PKCS1v15(), hashes.SHA256())
-        else:
-            raise InvalidSignature
 
     def _check_password(self, user: User, password: str) -> None:
         """The first factor, then what may stop a right password; wrong ones feed smart lockout."""
@@ -589,12 +566,4 @@ def _understands_challenges(claims: str) -> bool:
 
 
 def _encode(value: Mapping[str, Any]) -> str:
-    return _encode_bytes(json.dumps(value).encode())
-
-
-def _encode_bytes(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-
-
-def _decode(value: str) -> bytes:
-    return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+    return encode(json.dumps(value).encode())

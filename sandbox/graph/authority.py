@@ -102,6 +102,11 @@ READ_ELIGIBILITY = _need(
 )
 READ_UNITS = _need("AdministrativeUnit.Read.All", "AdministrativeUnit.ReadWrite.All", *_DIRECTORY)
 READ_APPLICATIONS = _need("Application.Read.All", "Application.ReadWrite.All", *_DIRECTORY)
+WRITE_APPLICATIONS = _need(
+    "Application.ReadWrite.All",
+    "Directory.ReadWrite.All",
+    roles=frozenset({GLOBAL_ADMINISTRATOR, CLOUD_APPLICATION_ADMINISTRATOR}),
+)
 READ_GRANTS = _need("DelegatedPermissionGrant.Read.All", "DelegatedPermissionGrant.ReadWrite.All", *_DIRECTORY)
 WRITE_GRANTS = _need(
     "DelegatedPermissionGrant.ReadWrite.All",

@@ -10,6 +10,7 @@ from sandbox.graph.call import bad_request
 Schema = Mapping[str, Any]
 
 _TEXT: Schema = {"type": ["string", "null"]}
+_GIVEN_TEXT: Schema = {"type": "string"}
 _FLAG: Schema = {"type": ["boolean", "null"]}
 _NUMBER: Schema = {"type": ["integer", "null"]}
 _TEXTS: Schema = {"type": "array", "items": {"type": "string"}}
@@ -81,6 +82,18 @@ PHONE = _object(
     {"phoneNumber": {"type": "string"}, "phoneType": {"enum": ["mobile", "alternateMobile", "office"]}},
     required=("phoneNumber", "phoneType"),
 )
+_KEY_CREDENTIAL = _object(
+    {
+        **dict.fromkeys(("customKeyIdentifier", "displayName", "endDateTime", "keyId", "startDateTime"), _TEXT),
+        **dict.fromkeys(("type", "usage", "key"), _GIVEN_TEXT),
+    },
+    required=("type", "usage", "key"),
+)
+ADD_KEY = _object(
+    {"keyCredential": _KEY_CREDENTIAL, "passwordCredential": _READ_ONLY, "proof": _GIVEN_TEXT},
+    required=("keyCredential", "passwordCredential", "proof"),
+)
+REMOVE_KEY = _object({"keyId": _GUID, "proof": _GIVEN_TEXT}, required=("keyId", "proof"))
 REFERENCE = _object({"@odata.id": {"type": "string"}}, required=("@odata.id",))
 ASSIGN_LICENSE = _object(
     {

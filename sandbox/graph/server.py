@@ -15,7 +15,19 @@ from sandbox.clock import WorldClock, iso
 from sandbox.directory import Directory
 from sandbox.entra import Entra, Token
 from sandbox.faults import Answer, Challenge, Drop, Effect, Faults, Hang, Lag, disturb
-from sandbox.graph import authentication, bodies, consents, groups, licenses, objects, organization, roles, units, users
+from sandbox.graph import (
+    applications,
+    authentication,
+    bodies,
+    consents,
+    groups,
+    licenses,
+    objects,
+    organization,
+    roles,
+    units,
+    users,
+)
 from sandbox.graph.bodies import Schema
 from sandbox.graph.call import Call, Caller, GraphError, Reply, bad_request
 from sandbox.graph.odata import QueryError, parse_options
@@ -107,6 +119,16 @@ def _routes(resets: authentication.PasswordResets) -> tuple[Route, ...]:
         Route("GET", "/servicePrincipals", organization.list_principals),
         Route("GET", "/servicePrincipals/{}", organization.get_principal),
         Route("GET", "/servicePrincipals(appId=)/{}", organization.get_principal_by_app_id),
+        Route("GET", "/applications", applications.list_applications),
+        *(
+            route
+            for one in ("/applications/{}", "/applications(appId=)/{}")
+            for route in (
+                Route("GET", one, applications.get_application),
+                Route("POST", f"{one}/addKey", applications.add_key, bodies.ADD_KEY),
+                Route("POST", f"{one}/removeKey", applications.remove_key, bodies.REMOVE_KEY),
+            )
+        ),
         Route("GET", "/organization", organization.list_organizations),
         Route("GET", "/policies/identitySecurityDefaultsEnforcementPolicy", organization.get_security_defaults),
         Route("GET", "/auditLogs/directoryAudits", organization.list_audits),

@@ -10,7 +10,7 @@ const EMOJI = {
   information_source: "ℹ️", inbox_tray: "📥", key: "🔑", large_blue_circle: "🔵", large_green_circle: "🟢", large_orange_circle: "🟠",
   large_red_circle: "🔴", large_yellow_circle: "🟡", leftwards_arrow_with_hook: "↩️", link: "🔗", lock: "🔒", lock_with_ink_pen: "🔏",
   mag: "🔍", memo: "📝", no_entry: "⛔", no_entry_sign: "🚫", office: "🏢", old_key: "🗝️", outbox_tray: "📤", pencil: "📝", pencil2: "✏️",
-  phone: "☎️", point_right: "👉", question: "❓", raised_hand: "✋", recycle: "♻️", repeat: "🔁", rotating_light: "🚨", scroll: "📜",
+  phone: "☎️", point_right: "👉", question: "❓", raised_hand: "✋", recycle: "♻️", red_circle: "🔴", repeat: "🔁", rotating_light: "🚨", scroll: "📜",
   shield: "🛡️", shrug: "🤷", sos: "🆘", speech_balloon: "💬", stop_sign: "🛑", stopwatch: "⏱️", tada: "🎉", telephone_receiver: "📞",
   ticket: "🎫", timer_clock: "⏲️", unlock: "🔓", warning: "⚠️", wastebasket: "🗑️", wave: "👋", white_check_mark: "✅", white_circle: "⚪",
   wrench: "🔧", x: "❌", zap: "⚡", zzz: "💤",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiohttp import web
 
 from sandbox.bot_process import BotCommandError
+from sandbox.mishaps import in_force
 from sandbox.slack import AckStatus, Delivery, Message, NotOnScreen, Person, View
 from sandbox.slack.controls import Control, controls
 
@@ -222,9 +223,11 @@ class Page:
         return {"text": self._world.bot.log() if self._world.bot is not None else ""}
 
     async def _microsoft(self, _: _Given) -> Sequence[Json]:
-        """What the tenant's own logs say, newest first: tables of rows that begin with a time in unix seconds."""
+        """What the tenant's own logs say, and what Key Vault holds but its values, newest first: tables of rows that
+        begin with a time in unix seconds."""
         world = self._world
         names = {app.app_id: app.name for app in world.directory.applications.values()}
+        passwords = in_force(world.directory)
         return [
             _table(
                 "Directory audit log",
@@ -269,6 +272,22 @@ class Page:
                 "Key Vault requests",
                 ("Time", "Operation", "Path", "Status"),
                 [(seen.time, seen.operation, seen.path, seen.status) for seen in world.vault.requests],
+            ),
+            _table(
+                "Secrets in Key Vault",
+                ("Time", "Name", "Version", "Tags", "Enabled", "Signs in"),
+                sorted(
+                    (
+                        version.created,
+                        secret.name,
+                        version.id,
+                        ", ".join(f"{name}: {value}" for name, value in version.tags.items()),
+                        "deleted" if secret.deleted is not None else "yes" if version.enabled else "no",
+                        "yes" if version.value in passwords else "",
+                    )
+                    for secret in world.vault.secrets()
+                    for version in secret.versions
+                ),
             ),
         ]
 

@@ -24,6 +24,7 @@ from sandbox.directory import SERVICE_ACCOUNT, Directory
 from sandbox.entra import Entra
 from sandbox.faults import Faults
 from sandbox.graph import Graph
+from sandbox.mishaps import mishaps
 from sandbox.tenant import contoso
 from sandbox.tls import make_tls
 from sandbox.vault import Vault
@@ -172,6 +173,7 @@ async def tenant_servers() -> AsyncIterator[TenantServers]:
     entra = Entra(directory, clock, faults)
     graph = Graph(directory, entra, clock, faults)
     vault = Vault(entra, clock, faults)
+    faults.bind(mishaps(directory, entra, vault))
     first, second = web.Application(), web.Application()
     entra.routes(first)
     graph.routes(first)

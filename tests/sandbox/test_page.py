@@ -278,8 +278,21 @@ async def test_the_tenants_own_logs_are_tables(browser: Browser) -> None:
         "Sign-ins",
         "Graph requests",
         "Key Vault requests",
+        "Secrets in Key Vault",
     ]
     assert all(table["columns"][0] == "Time" for table in tables)
+
+
+async def test_key_vault_shows_what_it_holds_and_no_value(browser: Browser) -> None:
+    vault = browser.world.vault
+    [born] = vault.versions("latchkey-service-account")
+    added = vault.put("latchkey-service-account", "nobody signs in with this", tags={"state": "pending"})
+    response = await browser.get("/api/microsoft")
+
+    rows = {row[2]: row[3:] for row in (await response.json())[-1]["rows"]}
+    assert rows == {born.id: ["state: current", "yes", "yes"], added.id: ["state: pending", "yes", ""]}
+    text = await response.text()
+    assert not any(value in text for value in vault.secret_values())
 
 
 async def test_a_file_is_downloaded_by_whom_it_was_shown_to(browser: Browser) -> None:

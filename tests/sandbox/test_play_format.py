@@ -136,6 +136,7 @@ def test_a_file_that_makes_no_sense_is_refused_with_its_line(text: str, complain
         ("{expect: {in: thread, count: many}}", "'many' is no whole number"),
         ("{expect_tenant: {accountEnabled: false}}", "says whose, with 'user'"),
         ("{expect_tenant: {user: adele@contoso.com, accountEnabled: maybe}}", "'maybe' is not one of: true, false"),
+        ("{expect_vault: {within: 1s}}", "an expectation says what it expects: states or signs_in"),
         ("{never: {in: history, contains: $secret}}", "no earlier step saves $secret"),
         ("{fault: rain}", "'rain' is not one of: "),
         ("{as: ana, sign_in: {account: a@b.c, with: password}}", "'password' is not one of: code, link"),
