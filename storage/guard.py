@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from bot.errors import TamperingFound
 from storage.audit import AuditTrail, Head, Report
@@ -11,6 +14,9 @@ from storage.audit_key import keep_head, kept_head
 from storage.database import Database
 from storage.migrations import intended_structure, structure
 from storage.operators import Operators
+
+TOLD_AGAIN: Final = timedelta(hours=1)
+"""How often people are told of a database that cannot be believed, however often a start is tried."""
 
 
 async def check(db: Database, trail: AuditTrail, operators: Operators, *, head_file: Path | None) -> Report:
@@ -38,6 +44,18 @@ async def leave(trail: AuditTrail, *, head_file: Path | None) -> Head:
     if head_file:
         await asyncio.to_thread(keep_head, head_file, head)
     return head
+
+
+def is_to_be_told(database: Path, now: datetime) -> bool:
+    """Whether it is time to tell people (again) that *database* is not to be believed. What was told when cannot be
+    kept in it, so a file beside it does."""
+    told = database.with_suffix(".told")
+    with contextlib.suppress(OSError, ValueError):
+        if timedelta(0) <= now - datetime.fromisoformat(told.read_text(encoding="utf-8")) < TOLD_AGAIN:
+            return False
+    with contextlib.suppress(OSError):  # a disk that takes nothing is no reason to stay silent
+        told.write_text(now.isoformat(), encoding="utf-8")
+    return True
 
 
 async def _check_structure(db: Database) -> None:

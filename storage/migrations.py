@@ -297,6 +297,106 @@ _GRANT_WARNINGS: Final = (
     "CREATE INDEX grants_ending ON grants (expires_at) WHERE revoked_at IS NULL AND expires_at IS NOT NULL",
 )
 
+_ALERTS: Final = (
+    """
+    CREATE TABLE alerts (
+        id              TEXT PRIMARY KEY,
+        tenant          TEXT NOT NULL,
+        kind            TEXT NOT NULL,
+        about           TEXT NOT NULL,         -- which incident it is within its kind
+        severity        TEXT NOT NULL,
+        trouble         TEXT NOT NULL,         -- JSON: what is wrong, as it is said
+        opened_at       TEXT NOT NULL,
+        places          TEXT NOT NULL,         -- JSON: the channel or the people who are told
+        misplaced       TEXT NOT NULL,         -- why that is not the channel for alerts, a sentence
+        lines           INTEGER NOT NULL,      -- how many lines its thread has
+        last_line       TEXT NOT NULL,         -- what the last of them is about
+        repeats         INTEGER NOT NULL,
+        repeat_at       TEXT,                  -- null: it is not said again
+        acknowledged_by TEXT NOT NULL,         -- a name, to show
+        acknowledged_at TEXT,
+        closed_at       TEXT,
+        how             TEXT NOT NULL,         -- what ended it, a sentence
+        asked           TEXT NOT NULL,         -- JSON: what it offers, to the last request for that and whose it was
+        page            TEXT NOT NULL,         -- what the webhook has still to be told
+        paged           TEXT NOT NULL,         -- what it was last told
+        page_tries      INTEGER NOT NULL,      -- each counted before it begins
+        page_at         TEXT,                  -- when the next one begins; null: nothing is to be told
+        page_problem    TEXT NOT NULL          -- why it could not be told yet, a sentence
+    ) STRICT
+    """,
+    "CREATE UNIQUE INDEX alerts_open ON alerts (tenant, kind, about) WHERE closed_at IS NULL",
+    "CREATE INDEX alerts_about ON alerts (tenant, kind, about, closed_at)",
+    "CREATE INDEX alerts_to_repeat ON alerts (repeat_at) WHERE repeat_at IS NOT NULL",
+    "CREATE INDEX alerts_to_page ON alerts (page_at) WHERE page_at IS NOT NULL",
+)
+
+_ROTATIONS: Final = (
+    """
+    CREATE TABLE rotations (
+        id          TEXT NOT NULL UNIQUE,
+        tenant      TEXT NOT NULL,
+        kind        TEXT NOT NULL,             -- password or certificate
+        trigger     TEXT NOT NULL,             -- what began it
+        secret      TEXT NOT NULL,             -- its name in Key Vault
+        account     TEXT NOT NULL,             -- a user principal name, or an application's client id
+        started_at  TEXT NOT NULL,
+        by          TEXT,                      -- operator id; null: by itself
+        request_id  TEXT,
+        state       TEXT NOT NULL,
+        point       TEXT NOT NULL,             -- how far it came
+        cause       TEXT,                      -- why it stands
+        why         TEXT NOT NULL,
+        code        INTEGER,                   -- the AADSTS number
+        guesses     INTEGER NOT NULL,          -- sign-ins that went wrong or may have, counted before they leave
+        tries       INTEGER NOT NULL,
+        in_force    TEXT,                      -- the version in Key Vault that signs in
+        pending     TEXT,                      -- the new one
+        giving_up   INTEGER NOT NULL,
+        changed     INTEGER NOT NULL,          -- 1: something else is in force than before
+        tried_at    TEXT,
+        stood_at    TEXT,
+        finished_at TEXT,
+        next_try_at TEXT,
+        steps       TEXT NOT NULL,             -- JSON: the points of the last try, with their seconds
+        incident    TEXT NOT NULL              -- the first rotation of those that took over from each other
+    ) STRICT
+    """,
+    "CREATE INDEX rotations_of ON rotations (tenant, secret, started_at)",
+    "CREATE INDEX rotations_of_request ON rotations (request_id) WHERE request_id IS NOT NULL",
+    """
+    CREATE TABLE rotation_claims (
+        tenant TEXT NOT NULL,
+        secret TEXT NOT NULL,
+        owner  TEXT NOT NULL,                  -- a process; empty: nobody
+        fence  INTEGER NOT NULL,               -- one more with each new claim
+        until  TEXT NOT NULL,
+        PRIMARY KEY (tenant, secret)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE rotation_dues (
+        tenant TEXT NOT NULL,
+        secret TEXT NOT NULL,
+        at     TEXT NOT NULL,
+        since  TEXT NOT NULL,                  -- from when it is reckoned
+        rule   TEXT NOT NULL,                  -- how; reckoned anew when that changes
+        PRIMARY KEY (tenant, secret)
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
+_WATCHED: Final = (
+    """
+    CREATE TABLE watched (
+        tenant              TEXT PRIMARY KEY,
+        identity            TEXT NOT NULL,     -- the id of the service identity
+        roles               TEXT,              -- JSON: its directory roles as they should be; null: they were not seen
+        password_changed_at TEXT NOT NULL      -- as Graph has it; empty: it was not seen
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
 STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("0001_first", _FIRST),
     ("0002_approvals", _APPROVALS),
@@ -304,6 +404,9 @@ STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("0004_group_grants", _GROUP_GRANTS),
     ("0005_own_sessions", _OWN_SESSIONS),
     ("0006_grant_warnings", _GRANT_WARNINGS),
+    ("0007_rotations", _ROTATIONS),
+    ("0008_alerts", _ALERTS),
+    ("0009_watched", _WATCHED),
 )
 """(name, statements) of each step, in order. A released step is never changed."""
 

@@ -257,6 +257,8 @@ class Requests:
                 (request_id,),
             ):
                 about = json.loads(facts)
+                if "rotation" in about:  # a call of the rotation that it asked for
+                    continue
                 if kind == "attempt.started":
                     started_at = datetime.fromisoformat(at)
                     found[attempt] = Attempt(attempt, request_id, about["call_index"], started_at)

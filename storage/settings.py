@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import lru_cache
@@ -31,6 +31,15 @@ class Settings:
         self._db = db
         self._trail = trail
         self._settings = lru_cache(maxsize=4)(_settings)  # by the row's own text, so it cannot be out of date
+        self._listeners: list[Callable[[], None]] = []
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call *listener*, on the event loop, after each change that is made here."""
+        self._listeners.append(listener)
+
+    def _changed(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     async def current(self) -> TenantSettings:
         """The settings in force; version 0 is what ships, before anybody decided anything.
@@ -67,7 +76,7 @@ class Settings:
             self._trail.chain(connection, [record], [change])
             return after
 
-        return await self._db.write(work)
+        return await self._db.write(work, then=self._changed)
 
     async def since(self, version: int) -> Sequence[SettingsChange]:
         """How they were changed after this version, oldest first."""

@@ -178,7 +178,7 @@ class KeyVault:
 
         return await self._tried(stored, storing=True)
 
-    async def label(self, name: str, version: str, *, tags: Mapping[str, str], enabled: bool = True) -> None:
+    async def label(self, name: str, version: str, *, tags: Mapping[str, str], enabled: bool | None = None) -> None:
         _check(name)
 
         async def labelled() -> None:

@@ -182,6 +182,8 @@ async def test_help_is_told_every_command_a_person_may_use_now(store: Store) -> 
         ("auditor", "/m365 can"),
         ("auditor", "/m365 help"),
         ("auditor", "/m365-audit"),
+        ("auditor", "/m365-rotate history"),
+        ("auditor", "/m365-rotate status"),
         ("auditor", "/m365-session status"),
         ("tenant-admin", "/m365*"),
     ]
