@@ -54,6 +54,7 @@ class Config(BaseSettings):
     service_client_id: str = ""
     service_client_secret: SecretStr = Field(default=SecretStr(""))
     service_secret_name: str = "latchkey-service-account"  # noqa: S105 - the name of a secret, not its value
+    lockout_threshold: int | None = Field(default=None, ge=2, le=50)
     worker_client_id: str = ""
     worker_certificate_name: str = "latchkey-worker-certificate"
     signin_client_id: str = ""
@@ -65,6 +66,10 @@ class Config(BaseSettings):
     audit_key_file: Path | None = None
     approvals_channel: str = ""
     alerts_channel: str = ""
+    alerts_mention: str = ""
+    alert_webhook_url: str = ""
+    alert_webhook_template: str = "pagerduty"
+    alert_webhook_key: SecretStr = Field(default=SecretStr(""))
     audit_channel: str = ""
     support_contact: str = "your tenant administrators"
     ticket_pattern: str | None = None
@@ -74,7 +79,15 @@ class Config(BaseSettings):
     sandbox_clock: str | None = None
     sandbox_kill_at: str | None = None
 
-    @field_validator("slack_api_url", "authority_host", "graph_url", "vault_url", "callback_url", "sandbox_clock")
+    @field_validator(
+        "slack_api_url",
+        "authority_host",
+        "graph_url",
+        "vault_url",
+        "callback_url",
+        "alert_webhook_url",
+        "sandbox_clock",
+    )
     @classmethod
     def _an_address(cls, value: str | None) -> str | None:
         if not value:
@@ -105,8 +118,20 @@ class Config(BaseSettings):
             raise ValueError("must be a channel's id such as C0123456789: its details in Slack show it")
         return value
 
+    @field_validator("alerts_mention")
+    @classmethod
+    def _whom_to_mention(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[SUW][A-Z0-9]{2,20}", value):
+            raise ValueError("must be the id of a Slack user or user group such as S0123456789")
+        return value
+
     @field_validator(
-        "slack_bot_token", "slack_app_token", "slack_signing_secret", "service_client_secret", "signin_client_secret"
+        "slack_bot_token",
+        "slack_app_token",
+        "slack_signing_secret",
+        "service_client_secret",
+        "signin_client_secret",
+        "alert_webhook_key",
     )
     @classmethod
     def _a_secret(cls, value: SecretStr) -> SecretStr:
@@ -147,7 +172,15 @@ class Config(BaseSettings):
         if self.sandbox_kill_at and not self.sandbox_clock:
             raise ValueError("LATCHKEY_SANDBOX_KILL_AT: is for the sandbox only")
         if self.sandbox_clock:
-            for name in ("slack_api_url", "authority_host", "graph_url", "vault_url", "callback_url", "sandbox_clock"):
+            for name in (
+                "slack_api_url",
+                "authority_host",
+                "graph_url",
+                "vault_url",
+                "callback_url",
+                "alert_webhook_url",
+                "sandbox_clock",
+            ):
                 if getattr(self, name) and not _is_loopback(getattr(self, name)):
                     raise ValueError(
                         f"LATCHKEY_SANDBOX_CLOCK: is set, so LATCHKEY_{name.upper()} must be an address of this machine"

@@ -145,6 +145,13 @@ class SignInFailed(LatchkeyError):
         self.claims = claims
 
 
+class NotAsked(SignInFailed):
+    """Latchkey did not ask Microsoft: another wrong password might lock the account, or would be no news."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, category=SignInCategory.THROTTLING, retry=Retry.WAIT)
+
+
 class VaultProblem(LatchkeyError):
     """Key Vault did not give what was asked.
 

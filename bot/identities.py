@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from bot.errors import SignInFailed, VaultProblem
-from bot.model import Identity, IdentityKind
+from bot.errors import NotAsked, Retry, SignInCategory, SignInFailed, VaultProblem
+from bot.guesses import SignInGuesses, what_it_says
+from bot.model import Identity, IdentityKind, Secret
 from bot.ports import Reader, SecretVersion, SignIn, Token, Vault
+from bot.rotation import SignsIn, State, in_reading_order, state_of
 
 Show = Callable[[str, str], None]
 """Told (key, title) as each step of a sign-in begins."""
-
-WRONG_PASSWORD: Final = 50126
-"""AADSTS50126, wrong user name or password (Entra docs: *Microsoft Entra authentication error codes*)."""
-
-_TRIED_IN_ORDER: Final = ("current", "pending", "previous")
 
 
 class ServiceIdentity(Protocol):
@@ -28,69 +25,130 @@ class ServiceIdentity(Protocol):
     async def sign_in(self, show: Show, *, claims: str | None = None) -> Token: ...
 
 
+def no_repair() -> None:
+    """Nobody puts the tags of the versions right."""
+
+
 @dataclass(frozen=True)
 class ServiceAccount:
     """A user whose password rests in the vault.
 
-    Tries the version tagged current, then pending, then previous, because a rotation may be under way; a version
-    without a tag counts as current. Versions that are tagged as another account's are left alone.
+    Tries the version tagged current, then pending, then previous, then others, because a rotation may be under way; a
+    version without a tag counts as current. Versions that are tagged as another account's are left alone. *repair* is
+    asked for when another than the current one is in force.
     """
 
     vault: Vault
     signing_in: SignIn
     secret_name: str
     upn: str
+    guesses: SignInGuesses
+    repair: Callable[[], None] = no_repair
 
     async def sign_in(self, show: Show, *, claims: str | None = None) -> Token:
+        self.guesses.check()
         show("vault", "Reading the credential from Key Vault")
-        versions = await self.vault.versions(self.secret_name)
-        candidates = _in_order([version for version in versions if self._is_ours(version)])
-        if not candidates:
-            raise VaultProblem(
-                f"Key Vault holds no enabled version of the secret {self.secret_name}. "
-                "Store the service account's password there, or set the service account up again.",
-                reason="missing",
-            )
-        *others, last = candidates
-        for version in others:
-            try:
-                return await self._try(version, show, claims)
-            except SignInFailed as error:
-                if error.code != WRONG_PASSWORD:
-                    raise
-        return await self._try(last, show, claims)
+        versions = of_account(await self.vault.versions(self.secret_name), self.upn)
+        self.guesses.check_rest(versions)
 
-    def _is_ours(self, version: SecretVersion) -> bool:
-        return version.tags.get("account", self.upn).casefold() == self.upn.casefold()
+        async def try_one(password: Secret) -> Token:
+            show("sign-in", "Signing in")
+            return await self.guesses.make(lambda: self.signing_in.service_account(self.upn, password, claims=claims))
 
-    async def _try(self, version: SecretVersion, show: Show, claims: str | None) -> Token:
-        password = await self.vault.read(self.secret_name, version.version)
-        show("sign-in", "Signing in")
-        return await self.signing_in.service_account(self.upn, password, claims=claims)
-
-
-def _in_order(versions: list[SecretVersion]) -> list[SecretVersion]:
-    """The newest enabled version of each state; one each, for a wrong guess counts towards the account's lockout."""
-    newest: dict[str, SecretVersion] = {}
-    for version in versions:
-        if version.enabled:
-            newest.setdefault(version.tags.get("state", "current"), version)
-    return [newest[state] for state in _TRIED_IN_ORDER if state in newest]
+        try:
+            token = await _first_right(self.vault, self.secret_name, versions, try_one, self.repair)
+        except NotAsked:
+            self.guesses.used_up(versions)
+            raise
+        if isinstance(token, Token):
+            return token
+        if token is None:
+            raise _nothing_stored(self.secret_name, "the service account's password", "the service account")
+        self.guesses.all_wrong(versions)
+        raise SignInFailed(
+            f"No password that Key Vault holds signs {self.upn} in. Unless it was changed in the last minutes, "
+            "somebody changed it outside Latchkey: store the right one as a new version of the secret "
+            f"{self.secret_name}.",
+            category=SignInCategory.CREDENTIALS,
+            retry=Retry.AFTER_FIX,
+            code=token.code,
+            correlation_id=token.correlation_id,
+            timestamp=token.timestamp,
+        )
 
 
 @dataclass(frozen=True)
 class Application:
-    """An application with a certificate, which rests in the vault as a secret."""
+    """An application with a certificate, which rests in the vault as a secret. Its versions are tried as those of a
+    password are; a wrong one locks nobody out."""
 
     vault: Vault
     signing_in: SignIn
     certificate_name: str
+    client_id: str
+    repair: Callable[[], None] = no_repair
 
     async def sign_in(self, show: Show, *, claims: str | None = None) -> Token:
         show("vault", "Reading the certificate from Key Vault")
-        certificate = await self.vault.read(self.certificate_name)
-        show("sign-in", "Signing in")
-        return await self.signing_in.application(certificate, claims=claims)
+        versions = of_account(await self.vault.versions(self.certificate_name), self.client_id)
+
+        async def try_one(certificate: Secret) -> Token:
+            show("sign-in", "Signing in")
+            return await self.signing_in.application(certificate, claims=claims)
+
+        token = await _first_right(self.vault, self.certificate_name, versions, try_one, self.repair)
+        if isinstance(token, Token):
+            return token
+        raise token or _nothing_stored(self.certificate_name, "the application's certificate", "the application")
+
+
+def of_account(versions: Sequence[SecretVersion], account: str) -> list[SecretVersion]:
+    """Those that are the account's (a user principal name, or an application's client id); one that does not say whose
+    it is was stored by hand, for the account that is worked with."""
+    return [each for each in versions if each.tags.get("account", account).casefold() == account.casefold()]
+
+
+async def _first_right(
+    vault: Vault,
+    name: str,
+    versions: Sequence[SecretVersion],
+    sign_in: Callable[[Secret], Awaitable[Token]],
+    repair: Callable[[], None],
+) -> Token | SignInFailed | None:
+    """What the first version that is in force gives; how the first was refused if none is, None if there is none."""
+    refused: SignInFailed | None = None
+    out_of_use: VaultProblem | None = None
+    for number, version in enumerate(in_reading_order(versions)):
+        is_current = number == 0 and state_of(version) is State.CURRENT
+        try:
+            token = await sign_in(await vault.read(name, version.version))
+        except VaultProblem as problem:
+            if problem.reason not in {"disabled", "missing"}:
+                raise
+            out_of_use = problem  # somebody disabled it just now
+        except SignInFailed as failure:
+            match what_it_says(failure):
+                case SignsIn.NO:
+                    refused = refused or failure
+                case SignsIn.BLOCKED if not is_current:
+                    repair()
+                    raise
+                case _:
+                    raise
+        else:
+            if not is_current:
+                repair()
+            return token
+    if refused is None and out_of_use is not None:
+        raise out_of_use
+    return refused
+
+
+def _nothing_stored(name: str, what: str, whom: str) -> VaultProblem:
+    return VaultProblem(
+        f"Key Vault holds no enabled version of the secret {name}. Store {what} there, or set {whom} up again.",
+        reason="missing",
+    )
 
 
 @dataclass(frozen=True)

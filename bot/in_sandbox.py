@@ -11,9 +11,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import aiohttp
 
+from bot import road
 from bot.clock import SystemClock
 from bot.errors import ConfigurationError
-from bot.road import Passed, Point
+from bot.model import Point
 
 
 @asynccontextmanager
@@ -49,16 +50,19 @@ def _offset(line: bytes) -> float:
     return float(json.loads(line)["offset"])
 
 
-def killed_at(name: str) -> Passed:
-    """For crash tests in the sandbox: the process ends, as by a power cut, when it passes the point of that name; with
-    `:3` after the name, when it does so for the third time."""
+def killed_at(name: str) -> Callable[[road.Point | Point], None]:
+    """For crash tests in the sandbox: the process ends, as by a power cut, when it passes the point of that name, of
+    the road (`SENT`) or of a rotation (`C6`); with `:3` after the name, when it does so for the third time."""
     name, _, times = name.partition(":")
+    points: dict[str, road.Point | Point] = {**road.Point.__members__, **{point.value: point for point in Point}}
     try:
-        fatal, left = Point[name], int(times or 1)
+        fatal, left = points[name], int(times or 1)
     except (KeyError, ValueError) as error:
-        raise ConfigurationError(f"LATCHKEY_SANDBOX_KILL_AT: {name} is no point of the road.") from error
+        raise ConfigurationError(
+            f"LATCHKEY_SANDBOX_KILL_AT: {name} is no point of the road or of a rotation."
+        ) from error
 
-    def passed(point: Point) -> None:
+    def passed(point: road.Point | Point) -> None:
         nonlocal left
         left -= point is fatal
         if left == 0:

@@ -316,7 +316,11 @@ class Generated(StrEnum):
 
     PASSWORD = "password"  # noqa: S105 - the name of a kind, not a password
     STORED = "stored"
-    """The service account's next password, which rests in the vault: only the office puts it in."""
+    """The service account's next password, which rests in the vault: the office puts it in, or its rotation."""
+    REPLACED = "replaced"
+    """The password that is to be replaced, where a change has to name it."""
+    PROOF = "proof"
+    """That an application has one of its certificates: good for ten minutes."""
 
     @property
     def marker(self) -> JSON:
@@ -492,7 +496,8 @@ class Plan:
 
     A plan without calls says that the tenant already is as wished. `undo` is what would take it back, None if nothing
     can. `notes` are warnings to read before confirming. `sensitive`: whoever agrees to it proves at Microsoft who they
-    are, although the action does not always ask for that.
+    are, although the action does not always ask for that. `approval` says in a sentence why somebody else has to agree,
+    where the action does not always ask for that either.
     """
 
     changes: tuple[Change, ...]
@@ -501,6 +506,7 @@ class Plan:
     undo: Undo | None = None
     notes: tuple[str, ...] = ()
     sensitive: bool = False
+    approval: str = ""
 
     def to_json(self) -> JSON:
         return {
@@ -510,6 +516,7 @@ class Plan:
             "undo": [self.undo.action, dict(self.undo.inputs)] if self.undo else None,
             "notes": list(self.notes),
             **({"sensitive": True} if self.sensitive else {}),
+            **({"approval": self.approval} if self.approval else {}),
         }
 
     @classmethod
@@ -521,6 +528,7 @@ class Plan:
             undo=Undo(*data["undo"]) if data["undo"] else None,
             notes=tuple(data["notes"]),
             sensitive=data.get("sensitive", False),
+            approval=data.get("approval", ""),
         )
 
 
@@ -528,7 +536,7 @@ def digest(*, action: str, target_id: str, inputs: Mapping[str, JSON], mode: str
     """The plan digest: SHA-256, in hex, of the canonical JSON of everything that a confirmation or approval is about.
 
     Generated secrets stand in it by their marker; requester, times, reason and row ids are left out, so that the same
-    wish about the same tenant has the same digest.
+    wish about the same tenant has the same digest. So is whether somebody has to agree, which is decided each time.
     """
     document = {
         "v": 1,
@@ -537,7 +545,7 @@ def digest(*, action: str, target_id: str, inputs: Mapping[str, JSON], mode: str
         "inputs": dict(inputs),
         "mode": mode,
         "identity": identity_id,
-        "plan": plan.to_json(),
+        "plan": replace(plan, approval="").to_json(),
     }
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
@@ -611,6 +619,13 @@ class Session:
         """When it ends by itself if nothing more happens."""
         ends = [end for end in (self.idle_until, self.absolute_until) if end]
         return min(ends) if ends else None
+
+    def holds(self, request: Request) -> bool:
+        """Whether *request* was carried out in this session, be it before it was renewed."""
+        if request.session_generation is None:
+            return False
+        at = request.finished_at or request.created_at
+        return request.session_generation == self.generation or (self.opened_at is not None and at >= self.opened_at)
 
 
 # --- Approvals ------------------------------------------------------------------------------------------------------
@@ -782,6 +797,143 @@ class Request:
         return replace(self, steps=tuple(kept))
 
 
+# --- Rotation -------------------------------------------------------------------------------------------------------
+
+
+class CredentialKind(StrEnum):
+    """What the service identity signs in with, where that can be changed."""
+
+    PASSWORD = "password"  # noqa: S105 - the name of a kind, not a password
+    CERTIFICATE = "certificate"
+
+
+class Trigger(StrEnum):
+    """Why a rotation, or another try of one that stands, begins."""
+
+    SCHEDULE = "schedule"
+    NOW = "now"
+    RETRY = "retry"
+    REPAIR = "repair"
+    """Only what is in force already is finished and tagged."""
+    DRILL = "drill"
+
+
+class Point(StrEnum):
+    """The points of a rotation, between any two of which a process may die."""
+
+    DUE = "C0"
+    CLAIMED = "C1"
+    STARTED = "C2"
+    """It is written down that it has begun."""
+    LISTED = "C3"
+    CHECKED = "C4"
+    """It is known which version signs in."""
+    STORING = "C5"
+    STORED = "C6"
+    """The vault has the new version; nobody has seen its answer."""
+    NOTED = "C7"
+    TESTED = "C8"
+    """It is known whether the new version signs in already."""
+    CHANGING = "C9"
+    CHANGED = "C10"
+    """Microsoft has the new one; nobody has seen its answer."""
+    PROVEN = "C11"
+    CURRENT_TAGGED = "C12"
+    PREVIOUS_TAGGED = "C13"
+    WRITTEN = "C14"
+    RENEWED = "C15"
+    RETIRED = "C16"
+    RELEASED = "C17"
+
+
+class Cause(StrEnum):
+    """Why a rotation stands."""
+
+    UNKNOWN = "unknown"
+    """Microsoft does not say which version signs in."""
+    BLOCKED = "blocked"
+    """The credential is right, but a policy stops the sign-in, so the identity cannot change anything."""
+    LOST = "lost"
+    """No stored version signs in: somebody changed it elsewhere."""
+    GONE = "gone"
+    """The account is disabled, deleted, or asked to do something first."""
+    FORBIDDEN = "forbidden"
+    """The identity may not change its own credential."""
+    NOT_TAKEN = "not_taken"
+    """Microsoft refused every new credential."""
+    NOT_SEEN = "not_seen"
+    """It was changed, and the new one does not sign in everywhere yet."""
+    GUESSES = "guesses"
+    """As many sign-ins failed as may, or the account would be locked."""
+    VAULT = "vault"
+    """Key Vault did not give or take what was asked."""
+    UNREACHED = "unreached"
+    """Microsoft could not be asked to change anything, and changed nothing."""
+    BROKEN = "broken"
+    """Latchkey's own database cannot be used, or the rotation met something nobody foresaw."""
+
+
+def drill_of(secret: str) -> str:
+    """The name of the throw-away secret on which the rotation of *secret* is drilled."""
+    return f"{secret}-drill"
+
+
+class RotationState(StrEnum):
+    RUNNING = "running"
+    STANDING = "standing"
+    """It cannot go on, and is tried again."""
+    DONE = "done"
+    GIVEN_UP = "given_up"
+
+
+@dataclass(frozen=True)
+class RotationRecord:
+    """A rotation as the database tells it; the truth about the credential are the tags in the vault.
+
+    `secret` is the name under which the versions rest in the vault. `by` is an operator's id, None for the schedule;
+    `request_id` the request that began it, or that asked for the last try. `point` is how far it came,
+    `cause` and `why` (a sentence) why it stands, `code` the AADSTS number if there was one. `guesses` are the sign-ins
+    that went wrong or may have, `tries` how often it was begun or taken up. `in_force` is the version that is known to
+    sign in, `pending` the new one. `next_try_at` is when Latchkey goes on by itself. `steps` are the points that were
+    reached, with the seconds each took. `incident` is the id of the first rotation of those that took over from each
+    other: all are one incident.
+    """
+
+    id: str
+    kind: CredentialKind
+    trigger: Trigger
+    secret: str
+    account: str
+    started_at: datetime
+    by: str | None = None
+    request_id: str | None = None
+    state: RotationState = RotationState.RUNNING
+    point: Point = Point.DUE
+    cause: Cause | None = None
+    why: str = ""
+    code: int | None = None
+    guesses: int = 0
+    tries: int = 1
+    in_force: str | None = None
+    pending: str | None = None
+    giving_up: bool = False
+    """What is in force is to stay; the new one is not to be used any more."""
+    changed: bool = False
+    """Something else is in force than before."""
+    tried_at: datetime | None = None
+    """When the last try ended."""
+    stood_at: datetime | None = None
+    """When it first could not go on."""
+    finished_at: datetime | None = None
+    next_try_at: datetime | None = None
+    steps: tuple[tuple[Point, float], ...] = ()
+    incident: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        return self.finished_at is None
+
+
 # --- Settings -------------------------------------------------------------------------------------------------------
 
 
@@ -808,6 +960,12 @@ class TenantSettings:
     absolute_minutes: int = 480
     retention_days: int = 730
     """How long the audit trail keeps its rows."""
+    rotation_days: int = 7
+    rotation_weekdays: str = "tue-thu"
+    """On which days the credential is rotated: names and ranges, as `rotation_schedule.weekdays` reads them."""
+    rotation_from: int = 10 * 60
+    """The minute of the day at which the rotation window begins, in the tenant's time zone."""
+    rotation_until: int = 15 * 60
 
 
 @dataclass(frozen=True)
@@ -818,6 +976,113 @@ class SettingsChange:
     at: datetime
     by: str | None
     changed: Mapping[str, tuple[JSON, JSON]]
+
+
+# --- Alerts ---------------------------------------------------------------------------------------------------------
+
+
+class Severity(StrEnum):
+    """How soon somebody has to look."""
+
+    ATTENTION = "attention"
+    """Nothing is broken yet."""
+    SESSIONS_STOP = "sessions_stop"
+    """No management session can be opened, now or soon: it wakes people."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that somebody has to know of. There is one open incident for each `kind` and `about`.
+
+    `headline`, `why` and the values of `facts` are plain text. Channels that another company reads never get them.
+    """
+
+    kind: str
+    """`rotation`, `secret-old`, `password-changed-elsewhere`, `vault`, `account`, `roles`, `certificate`, `policy`,
+    `emergency`, `audit` or `drill`."""
+    about: str
+    """Which incident it is within its kind: a rotation's id, an account's."""
+    severity: Severity
+    headline: str
+    """*Rotation failed. Nothing is broken yet: the current password signs in.*"""
+    why: str
+    """What failed and why, in words."""
+    facts: tuple[tuple[str, str], ...] = ()
+    """Labelled lines: *Step that failed*, *Signs in now*, *What Latchkey does next*."""
+    next_at: datetime | None = None
+    """When Latchkey tries again by itself."""
+    offers: tuple[str, ...] = ()
+    """Of `retry`, `roll-back` and `reset` (by an administrator's sign-in). *Acknowledge* is always there."""
+    drill: bool = False
+
+    def to_json(self) -> JSON:
+        return {
+            "kind": self.kind,
+            "about": self.about,
+            "severity": self.severity.value,
+            "headline": self.headline,
+            "why": self.why,
+            "facts": [list(fact) for fact in self.facts],
+            "next_at": self.next_at.isoformat() if self.next_at else None,
+            "offers": list(self.offers),
+            "drill": self.drill,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Trouble:
+        return cls(
+            kind=data["kind"],
+            about=data["about"],
+            severity=Severity(data["severity"]),
+            headline=data["headline"],
+            why=data["why"],
+            facts=tuple((label, value) for label, value in data["facts"]),
+            next_at=datetime.fromisoformat(data["next_at"]) if data["next_at"] else None,
+            offers=tuple(data["offers"]),
+            drill=data["drill"],
+        )
+
+
+@dataclass(frozen=True)
+class Alert:
+    """An incident: a trouble as it is, or was last, and what came of it."""
+
+    id: str
+    trouble: Trouble
+    opened_at: datetime
+    places: tuple[str, ...] = ()
+    """Where its card stands: a Slack channel, or the Slack user ids of those who have it in their direct messages."""
+    misplaced: str = ""
+    """Why it does not stand in the channel for alerts, a sentence."""
+    lines: int = 0
+    """How many lines its thread has."""
+    last_line: str = ""
+    """What the last of them is about."""
+    repeats: int = 0
+    """How often it was said again since it was opened or became worse."""
+    repeat_at: datetime | None = None
+    """When it is said again if nobody acknowledges it."""
+    acknowledged_by: str = ""
+    """Somebody's name."""
+    acknowledged_at: datetime | None = None
+    closed_at: datetime | None = None
+    how: str = ""
+    """What ended it, a sentence."""
+    asked: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """By what was offered: the id of the last request for it, and the name of whoever pressed."""
+    page: str = ""
+    """What the webhook has still to be told: `trigger`, `acknowledge` or `resolve`."""
+    paged: str = ""
+    """What it was last told."""
+    page_tries: int = 0
+    """How often it was tried to tell `page`; each try is counted before it begins."""
+    page_at: datetime | None = None
+    page_problem: str = ""
+    """Why it could not be told yet, a sentence."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.closed_at is None
 
 
 # --- Audit ----------------------------------------------------------------------------------------------------------

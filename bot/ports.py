@@ -12,17 +12,20 @@ from bot.model import (
     JSON,
     AuditRecord,
     Call,
+    CredentialKind,
     Identity,
     Operator,
     Person,
     Plan,
     Request,
     Rights,
+    RotationRecord,
     Secret,
     Session,
     SlackUser,
     Target,
     TenantSettings,
+    Trouble,
 )
 
 # --- Time -----------------------------------------------------------------------------------------------------------
@@ -101,6 +104,33 @@ class SignIn(Protocol):
     async def application(self, certificate: Secret, *, claims: str | None = None) -> Token: ...
 
     async def managed_identity(self) -> Token: ...
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What may be known of a certificate that an application signs in with."""
+
+    thumbprint: str
+    """SHA-256, in hex."""
+    ends_at: datetime
+    public: str
+    """The certificate itself, DER in base64, as Graph takes it."""
+    marks: frozenset[str]
+    """By which Graph's `key` or `customKeyIdentifier` shows that it means this one."""
+
+
+class Certificates(Protocol):
+    """Makes and reads certificates with their keys. It computes for a while: call it in a thread."""
+
+    def make(self, name: str) -> Secret:
+        """A new one, self-signed, in the name of an application."""
+
+    def read(self, value: Secret) -> Certificate | None:
+        """What a stored value is; None if it is no certificate with a key that could sign in."""
+
+    def proof(self, value: Secret, object_id: str) -> Secret:
+        """What shows Graph for some minutes that one has the key of this certificate of the application with this
+        object id. Raises `SignInFailed` if it cannot be used."""
 
 
 class TokenSource(Protocol):
@@ -214,8 +244,8 @@ class Vault(Protocol):
     ) -> SecretVersion:
         """Add a version."""
 
-    async def label(self, name: str, version: str, *, tags: Mapping[str, str], enabled: bool = True) -> None:
-        """Replace a version's tags and whether it is enabled."""
+    async def label(self, name: str, version: str, *, tags: Mapping[str, str], enabled: bool | None = None) -> None:
+        """Replace a version's tags, and whether it is enabled, unless that is None."""
 
     async def remove(self, name: str) -> None:
         """Delete the secret with all its versions, to where `recover` finds it for a while. One that is not there is
@@ -223,6 +253,94 @@ class Vault(Protocol):
 
     async def recover(self, name: str) -> None:
         """Bring a deleted secret back, its versions as they were: only then can its name be used again."""
+
+
+# --- Rotation -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RotationStatus:
+    """How the rotation stands. With `kind` None there is nothing to rotate, and `nothing` is a sentence that says why.
+
+    `open` is the rotation that runs or stands, `last` the last one that was done. `since` is when what is in force was
+    stored. `versions` are those of the identity, newest first; where the vault does not give them, `problem` says why.
+    """
+
+    kind: CredentialKind | None = None
+    nothing: str = ""
+    secret: str = ""
+    account: str = ""
+    open: RotationRecord | None = None
+    last: RotationRecord | None = None
+    next_due: datetime | None = None
+    since: datetime | None = None
+    versions: tuple[SecretVersion, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who alone may rotate a secret, and until when unless it is renewed. `fence` grows with each new claim."""
+
+    owner: str
+    fence: int
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Due:
+    """When a secret is rotated next, reckoned from `since` under the `rule` that held then."""
+
+    at: datetime
+    since: datetime
+    rule: str
+
+
+class Rotations(Protocol):
+    """Rotations, who may carry them out, and when the next is due. Each method is one durable transaction.
+
+    Raises `StorageProblem`. What a claim is given for raises `Conflict` once somebody else has taken it over.
+    """
+
+    async def claim(self, secret: str, owner: str, *, until: datetime) -> Claim:
+        """The claim that is in force after this: ours if nobody else's was."""
+
+    async def renew(self, secret: str, claim: Claim, *, until: datetime) -> Claim: ...
+
+    async def release(self, secret: str, claim: Claim) -> None:
+        """Give it back. One that somebody else has taken over is theirs."""
+
+    async def claimed(self, secret: str) -> Claim | None:
+        """Whose it is now, if it is anybody's."""
+
+    async def save(
+        self, record: RotationRecord, *audit: AuditRecord, claim: Claim | None = None, due: Due | None = None
+    ) -> None:
+        """Write the rotation all but its `guesses`, what is audited of it, and when the next one is due."""
+
+    async def count_guess(self, rotation_id: str, by: int, *, claim: Claim | None = None) -> int:
+        """Add *by* (1, or -1 for one that was right) to the guesses of a rotation; how many they are now."""
+
+    async def open(self, secret: str) -> RotationRecord | None:
+        """The rotation of this secret that is not over."""
+
+    async def all_open(self) -> Sequence[RotationRecord]:
+        """Those of every secret that are not over, but for drills."""
+
+    async def last(self, secret: str) -> RotationRecord | None:
+        """The last one that put something new in force."""
+
+    async def find(self, rotation_id: str) -> RotationRecord | None: ...
+
+    async def of_request(self, request_id: str) -> RotationRecord | None:
+        """The last one that a request began or had tried again."""
+
+    async def history(self, secret: str, limit: int) -> Sequence[RotationRecord]:
+        """Newest first, drills too, without repairs that had nothing to do."""
+
+    async def due(self, secret: str) -> Due | None: ...
+
+    async def set_due(self, secret: str, due: Due) -> None: ...
 
 
 # --- Storage --------------------------------------------------------------------------------------------------------
@@ -454,6 +572,44 @@ class AuditReading(Protocol):
         """Hand each row of the selection to *take*, in a thread, oldest first; of more than *limit* the newest.
 
         Returns how many there were, and whether older ones were left out.
+        """
+
+
+@dataclass(frozen=True)
+class SeenIdentity:
+    """What was seen of the service identity last: its directory roles (None: they could not be read), and when its
+    password was changed, as Graph says it."""
+
+    id: str
+    roles: frozenset[str] | None = None
+    password_changed_at: str = ""
+
+
+class Watched(Protocol):
+    """Remembers what was seen of the service identity."""
+
+    async def last(self) -> SeenIdentity | None: ...
+
+    async def save(self, seen: SeenIdentity | None) -> None:
+        """Remember this, and nothing else; None: nothing at all."""
+
+
+# --- Alerts ---------------------------------------------------------------------------------------------------------
+
+
+class Alarm(Protocol):
+    """Tells whoever is on call. Neither method waits for Slack, and what was told is remembered."""
+
+    async def raise_(self, trouble: Trouble) -> None:
+        """Open an incident, or bring the open one of the same kind and about up to date. The same twice is said once.
+
+        Raises `StorageProblem`.
+        """
+
+    async def close(self, kind: str, about: str = "", how: str = "") -> None:
+        """It is over, and *how* (a sentence). With *about* empty all of the kind are. Nothing open: nothing happens.
+
+        Raises `StorageProblem`.
         """
 
 

@@ -57,6 +57,7 @@ class Event(StrEnum):
 
     ENABLE = "enable"
     OPENED = "opened"
+    RENEWED = "renewed"
     FAILED = "failed"
     ENDED = "ended"
     LOST = "lost"
@@ -70,6 +71,7 @@ _NEXT: Mapping[tuple[SessionState, Event], SessionState] = {
     (SessionState.ENABLING, Event.OPENED): SessionState.ON,
     (SessionState.ENABLING, Event.FAILED): SessionState.DEGRADED,
     (SessionState.ENABLING, Event.ENDED): SessionState.OFF,
+    (SessionState.ON, Event.RENEWED): SessionState.ON,
     (SessionState.ON, Event.ENDED): SessionState.OFF,
     (SessionState.ON, Event.LOST): SessionState.DEGRADED,
     (SessionState.ON, Event.SWITCH): SessionState.SWITCHING,
@@ -142,7 +144,8 @@ Tell = Callable[[tuple[Step, ...]], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Acting:
-    """The right to act through a session: worthless once its generation has passed."""
+    """The right to act through a session: worthless once that has ended. One that was given out before the session was
+    renewed stays good until then."""
 
     session: Session
     identity: Identity
@@ -277,6 +280,9 @@ class ManagementSession:
         mode = Mode.NONE if owner is None else Mode.DEFAULT
         self._session = Session(generation=0, mode=mode, state=SessionState.OFF, owner=owner)
         self._live: int | None = None
+        self._renewed: set[int] = set()
+        """The generations before the live one, of the same session: what is under way in them goes on."""
+        self._renewing = asyncio.Lock()
         self._acting: Acting | None = None
         self._opening: _Opening | None = None
         self._idle = timedelta()
@@ -312,6 +318,7 @@ class ManagementSession:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._live = self._acting = None
+        self._renewed.clear()
         self._forget()
 
     @property
@@ -331,8 +338,8 @@ class ManagementSession:
         self._listeners.append(listener)
 
     def check(self, generation: int) -> None:
-        """Raise `SessionEnded` unless *generation* is the one that is on, or being opened, now."""
-        if self._live != generation:
+        """Raise `SessionEnded` unless *generation* is of the session that is on, or being opened, now."""
+        if self._live != generation and generation not in self._renewed:
             raise SessionEnded(
                 "The management session this began under has ended. Try again: a new one opens by itself."
             )
@@ -452,6 +459,34 @@ class ManagementSession:
                 self._live = None
                 self._forget()
 
+    async def renew(self, why: str) -> None:
+        """Sign the service identity in anew, if the session is on; what starts after that acts by the new sign-in.
+
+        What is under way goes on with the token it has, and gets another by a sign-in of its own if Microsoft takes
+        that one no more. The times at which the session ends stay; nobody waits, and nobody is told. Raises
+        `SignInFailed`, `VaultProblem` or `StorageProblem`; the session then goes on as it was.
+        """
+        async with self._renewing:
+            while self._opening is not None:  # it may have begun with what is in force no more
+                await asyncio.wait([self._opening.task])
+            acting, settings = self._acting, await self._settings.current()
+            if self.owner is not None or acting is None or not self._is_to_act(acting, settings):
+                return
+            _, acts = self._service(settings)
+            token = await acts.sign_in(_quietly)
+            if self._acting is not acting:
+                return
+            before, generation = acting.session.generation, self._generations.next()
+            renewed = replace(self._session, generation=generation)
+            await self._sessions.save(renewed, _record("session.renewed", renewed, {"why": why}))
+            if self._acting is not acting:  # it ended meanwhile, and that was written after this
+                return
+            self._renewed.add(before)
+            self._live = generation
+            self._move(Event.RENEWED, generation=generation)
+            graph = self._tenant.graph(_Tokens(self, generation, acts, token))
+            self._acting = Acting(self._session, acting.identity, graph)
+
     async def extend(self, *, by: str) -> Session:
         """Move the idle end, never past the absolute limit. *by* is an operator's id. Raises `NotPossible` when off."""
         if self._acting is None:
@@ -526,8 +561,9 @@ class ManagementSession:
     async def lost(self, generation: int, error: LatchkeyError) -> LatchkeyError:
         """The identity of this generation can no longer sign in: what to raise because of it.
 
-        The next request tries to open a session afresh. A person's own sign-in cannot be repeated without that person,
-        so it is not given up because Microsoft cannot be reached for once.
+        The next request tries to open a session afresh; where the session was renewed since, its newer token stays. A
+        person's own sign-in cannot be repeated without that person, so it is not given up because Microsoft cannot be
+        reached for once.
         """
         passes = isinstance(error, SignInFailed) and error.retry is Retry.BACKOFF
         if self.owner is not None and passes:
@@ -539,6 +575,7 @@ class ManagementSession:
             self._move(Event.LOST, generation=number, why=str(error), idle_until=None, absolute_until=None)
             await self._sessions.save(self._session, _record("session.lost", self._session, {"why": str(error)}))
             await self._tell_of_the_end(was, str(error))
+        self._renewed.discard(generation)
         if self.owner is not None:
             return OwnSessionOff(f"Your management session has ended: {error} Sign in at Microsoft to open it again.")
         return SessionNotOpened(error)
@@ -579,6 +616,7 @@ class ManagementSession:
     def _drop(self) -> None:
         """Forget the token and the timer: nobody acts any more."""
         self._live = self._acting = None
+        self._renewed.clear()
         self._forget()
         self._forget = _nothing
         if self._ender:

@@ -7,13 +7,15 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from bot import story
 from bot.errors import Conflict, LatchkeyError, NotPossible, StorageProblem
-from bot.identities import ServiceIdentity
+from bot.identities import ServiceIdentity, Show
 from bot.model import (
+    Identity,
     Mode,
     Operator,
     Request,
@@ -23,7 +25,7 @@ from bot.model import (
     SlackUser,
     TenantSettings,
 )
-from bot.ports import Audience, Clock, Message, Operators, Requests, SessionLog, Settings, Tenant
+from bot.ports import Audience, Clock, Message, Operators, Requests, SessionLog, Settings, Tenant, Token
 from bot.session import Generations, ManagementSession
 from bot.signing_in import SignedIn
 
@@ -64,6 +66,26 @@ class Waker(Protocol):
     def wake(self, request_id: str) -> None: ...
 
 
+class _Heard:
+    """The service identity, of whose sign-ins somebody else wants to know, too."""
+
+    def __init__(
+        self, acts: ServiceIdentity, well: Callable[[], None], trouble: Callable[[LatchkeyError], None]
+    ) -> None:
+        self._acts = acts
+        self._well = well
+        self._trouble = trouble
+
+    async def sign_in(self, show: Show, *, claims: str | None = None) -> Token:
+        try:
+            token = await self._acts.sign_in(show, claims=claims)
+        except LatchkeyError as error:
+            self._trouble(error)
+            raise
+        self._well()
+        return token
+
+
 class Sessions:
     """All management sessions of the tenant. They count in one, so that no two generations are the same."""
 
@@ -93,6 +115,8 @@ class Sessions:
         self._worker = worker
         self._generations = Generations()
         self._listeners: list[Callable[[Session], None]] = []
+        self._on_trouble: list[Callable[[LatchkeyError, Identity | None], None]] = []
+        self._on_well: list[Callable[[], None]] = []
         self._mode = Mode.NONE
         self._forbidden: str | None = None
         self.shared = self._make(None)
@@ -147,6 +171,14 @@ class Sessions:
     def on_change(self, listener: Callable[[Session], None]) -> None:
         """Call *listener* after every change of any session's state."""
         self._listeners.append(listener)
+
+    def on_trouble(self, listener: Callable[[LatchkeyError, Identity | None], None]) -> None:
+        """Call *listener* when the service identity could not sign in: with why, and which it is."""
+        self._on_trouble.append(listener)
+
+    def on_well(self, listener: Callable[[], None]) -> None:
+        """Call *listener* when the service identity has signed in."""
+        self._on_well.append(listener)
 
     # --- ending them -------------------------------------------------------------------------------------------------
 
@@ -299,7 +331,7 @@ class Sessions:
             clock=self._clock,
             settings=self._settings,
             sessions=self._log,
-            identity_of=self._identity_of,
+            identity_of=self._heard,
             tenant=self._tenant,
             zone=self._zone,
             generations=self._generations,
@@ -310,9 +342,32 @@ class Sessions:
         session.on_change(self._changed)
         return session
 
+    def _heard(self, settings: TenantSettings) -> ServiceIdentity:
+        identity = None
+        if settings.identity_kind is not None and settings.identity_id is not None:
+            identity = Identity(settings.identity_kind, settings.identity_id, settings.identity_name or "")
+
+        def well() -> None:
+            for listener in self._on_well:
+                _told(listener)
+
+        def trouble(error: LatchkeyError) -> None:
+            for listener in self._on_trouble:
+                _told(partial(listener, error, identity))
+
+        return _Heard(self._identity_of(settings), well, trouble)
+
     def _changed(self, session: Session) -> None:
         for listener in self._listeners:
             listener(session)
+
+
+def _told(listener: Callable[[], None]) -> None:
+    """What goes wrong with somebody who only listens must not cost anybody their session."""
+    try:
+        listener()
+    except Exception:
+        log.exception("somebody who listens to sign-ins failed")
 
 
 def _nobody_has_to() -> NotPossible:

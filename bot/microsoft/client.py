@@ -134,7 +134,7 @@ class GraphClient:
     async def ask(self, *path: str, body: JSON) -> dict[str, Any]:
         return await self._read(_Ask("POST", self._base.url(path), _new_id(), body=_encoded(body)))
 
-    async def send(self, call: Call, *, attempt_id: str, generated: Secret | None = None) -> Sent:
+    async def send(self, call: Call, *, attempt_id: str, generated: protocol.Filling = None) -> Sent:
         ask = _Ask(
             call.method,
             self._base.url(call.path),

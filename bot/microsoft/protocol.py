@@ -130,18 +130,23 @@ def _query(query: Mapping[str, str]) -> str:
 # --- Bodies ---------------------------------------------------------------------------------------------------------
 
 
-def fill(body: JSON, base: Base, generated: Secret | None) -> JSON:
+Filling = Secret | Mapping[Generated, Secret] | None
+"""What is put in place of the markers of a body: the one secret it has a marker for, or each by its marker."""
+
+
+def fill(body: JSON, base: Base, generated: Filling) -> JSON:
     """*body* with its markers replaced, as it is sent.
 
-    `{"$generated": ...}` becomes the secret *generated*. `{"$ref_to": ["directoryObjects", ID]}` becomes the absolute
-    address of that object: `{"@odata.id": {"$ref_to": ["directoryObjects", ID]}}` is how a plan, which knows no
-    addresses, names a group's new member. Raises `ValueError` for a marker without its value.
+    `{"$generated": ...}` becomes the secret of that name, or the only one. `{"$ref_to": ["directoryObjects", ID]}`
+    becomes the absolute address of that object: `{"@odata.id": {"$ref_to": ["directoryObjects", ID]}}` is how a plan,
+    which knows no addresses, names a group's new member. Raises `ValueError` for a marker without its value.
     """
     match body:
         case {"$generated": kind} if len(body) == 1:
-            if generated is None:
+            secret = generated.get(Generated(kind)) if isinstance(generated, Mapping) else generated
+            if secret is None:
                 raise ValueError(f"the call needs a generated {Generated(kind).value} and was given none")
-            return generated.reveal()
+            return secret.reveal()
         case {"$ref_to": [*path]} if len(body) == 1:
             return base.url([str(part) for part in path])
         case dict():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import re
 import ssl
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from bot.errors import ConfigurationError, Retry, SignInCategory, SignInFailed
+from bot.microsoft.certificates import msal_form, unusable
 from bot.microsoft.http import azure_transport, tls_context
 from bot.model import Secret
 from bot.ports import Clock, Token
@@ -39,10 +39,6 @@ _GRAPHS: Final = frozenset(
 
 _USER_NAME = re.compile(r"[^\s/\\?#%@]{1,64}@[A-Za-z0-9.-]{1,255}")
 """What may stand in the address under which MSAL looks up a user's realm."""
-
-_PEM = "-----BEGIN (?P<kind>[A-Z ]*{kind})-----.+?-----END (?P=kind)-----"
-_PRIVATE_KEY = re.compile(_PEM.format(kind="PRIVATE KEY"), re.DOTALL)
-_CERTIFICATE = re.compile(_PEM.format(kind="CERTIFICATE"), re.DOTALL)
 
 _Acquire = Callable[["msal.ConfidentialClientApplication"], dict[str, Any]]
 
@@ -132,14 +128,9 @@ class EntraSignIn:
             raise ConfigurationError("The application that acts is not named: set LATCHKEY_WORKER_CLIENT_ID.")
 
         def sign_in() -> dict[str, Any] | SignInFailed:
-            pem = _key_and_certificate(certificate.reveal())
+            pem = msal_form(certificate.reveal())
             if pem is None:
-                return SignInFailed(
-                    "The certificate in Key Vault cannot be used: it must be PKCS#12 without a password or PEM, with "
-                    "its RSA private key. Store it again.",
-                    category=SignInCategory.APP_CONFIG,
-                    retry=Retry.AFTER_FIX,
-                )
+                return unusable()
             return self._through_msal(
                 self._worker_client_id,
                 pem,
@@ -243,35 +234,3 @@ def through_msal(
         category=SignInCategory.UNKNOWN,
         retry=Retry.BACKOFF,
     )
-
-
-def _key_and_certificate(value: str) -> dict[str, str] | None:
-    """MSAL's form of a certificate, without a thumbprint: MSAL then computes SHA-256. None if it cannot be used."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-        load_pem_private_key,
-    )
-    from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
-    from cryptography.x509 import load_pem_x509_certificates
-
-    key: object
-    try:
-        if "-----BEGIN " in value:
-            keys = [found.group() for found in _PRIVATE_KEY.finditer(value)]
-            certificates = "\n".join(found.group() for found in _CERTIFICATE.finditer(value))
-            key, chain = load_pem_private_key(keys[0].encode(), None), load_pem_x509_certificates(certificates.encode())
-        else:
-            bundle = load_pkcs12(base64.b64decode(value, validate=True), None)
-            key, chain = bundle.key, [held.certificate for held in (bundle.cert, *bundle.additional_certs) if held]
-    except (ValueError, TypeError, IndexError, UnsupportedAlgorithm):
-        return None
-    if not isinstance(key, RSAPrivateKey) or not chain:
-        return None
-    return {
-        "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
-        "public_certificate": "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in chain),
-    }

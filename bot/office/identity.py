@@ -10,12 +10,14 @@ from typing import Any, Final, Protocol
 from bot import policy
 from bot.actions import delegated
 from bot.errors import BadInput, Conflict, NotPossible, SignInFailed, VaultProblem
-from bot.identities import WRONG_PASSWORD, ServiceIdentity, directory_roles
+from bot.guesses import WRONG_PASSWORD, SignInGuesses
+from bot.identities import ServiceIdentity, directory_roles
 from bot.model import Identity, IdentityKind, Operator, Secret, TenantSettings
 from bot.office import Errand
 from bot.office.settings import Store
 from bot.passwords import service_password
 from bot.ports import Clock, Reader, SecretVersion, SignIn, Tenant, Token, Vault
+from bot.rotation import State, state_of
 
 PATIENCE: Final = timedelta(minutes=2)
 """How long a new account, or a new password, may take until every server of Microsoft's knows it."""
@@ -27,10 +29,9 @@ _NOT_KNOWN_YET: Final = frozenset({WRONG_PASSWORD, 50034})
 """What Entra answers as long as a server has not heard of the password, or of the account (AADSTS50034)."""
 
 _STATE, _ACCOUNT = "state", "account"
-CURRENT: Final = "current"
-PENDING: Final = "pending"
-PREVIOUS: Final = "previous"
-REMOVED: Final = "removed"
+
+_REMOVED: Final = "removed"
+"""The state of a version whose account is gone; it means nothing to a rotation."""
 
 
 class Holding(Protocol):
@@ -65,6 +66,7 @@ class IdentityDesk:
         directory: Reader,
         settings: Store,
         operators: Operators,
+        guesses: Callable[[str], SignInGuesses],
         worker_client_id: str = "",
     ) -> None:
         self._clock = clock
@@ -76,6 +78,7 @@ class IdentityDesk:
         self._directory = directory
         self._settings = settings
         self._operators = operators
+        self._guesses = guesses
         self._worker_client_id = worker_client_id
 
     async def read(self, path: tuple[str, ...], query: Mapping[str, str]) -> dict[str, Any]:
@@ -122,7 +125,7 @@ class IdentityDesk:
 
     async def pending(self, account: str) -> Secret:
         """The password that waits to become this account's. Raises `VaultProblem` or `NotPossible`."""
-        version = self._newest(await self._versions(), account, PENDING)
+        version = self._newest(await self._versions(), account, State.PENDING)
         if version is None:
             raise NotPossible(
                 f"Key Vault holds no password that waits for {account}. Somebody took it away meanwhile: undo what was "
@@ -136,15 +139,15 @@ class IdentityDesk:
         found = []
         for version in await self._versions():
             if version.enabled:
-                account, state = _account_of(version, settings), _state_of(version)
+                account, state = _account_of(version, settings), state_of(version)
                 found.append({_ACCOUNT: account, _STATE: state, state: account})
         return found
 
     async def _store(self, account: str) -> None:
         """A password that was stored before the bot was interrupted is as good as a new one."""
-        if self._newest(await self._versions(), account, PENDING) is not None:
+        if self._newest(await self._versions(), account, State.PENDING) is not None:
             return
-        password, tags = service_password([account]), {_STATE: PENDING, _ACCOUNT: account}
+        password, tags = service_password([account]), {_STATE: State.PENDING, _ACCOUNT: account}
         try:
             await self._vault.store(self._secret_name, password, tags=tags)
         except VaultProblem as problem:
@@ -158,13 +161,13 @@ class IdentityDesk:
     async def _make_current(self, account: str) -> None:
         """The one that waits first, then those before it, so that a reader always finds one that is current."""
         versions, settings = await self._versions(), await self._settings.current()
-        ours = self._newest(versions, account, PENDING)
+        ours = self._newest(versions, account, State.PENDING)
         if ours is None:
             return  # it was done already
-        await self._label(ours, CURRENT, account)
+        await self._label(ours, State.CURRENT, account)
         for other in versions:
-            if other.enabled and other.version != ours.version and _state_of(other) == CURRENT:
-                await self._label(other, PREVIOUS, _account_of(other, settings))
+            if other.enabled and other.version != ours.version and state_of(other) is State.CURRENT:
+                await self._label(other, State.PREVIOUS, _account_of(other, settings))
 
     async def _remove(self, account: str) -> None:
         """The account is gone: what was its password opens nothing, and goes too."""
@@ -173,7 +176,7 @@ class IdentityDesk:
             if not version.enabled:
                 continue
             if _account_of(version, settings).casefold() == account.casefold():
-                await self._label(version, REMOVED, account, enabled=False)
+                await self._label(version, _REMOVED, account, enabled=False)
             else:
                 others = True
         if not others:
@@ -187,10 +190,10 @@ class IdentityDesk:
         return await self._vault.versions(self._secret_name)
 
     @staticmethod
-    def _newest(versions: list[SecretVersion], account: str, state: str) -> SecretVersion | None:
+    def _newest(versions: list[SecretVersion], account: str, state: State) -> SecretVersion | None:
         for version in versions:
             theirs = version.tags.get(_ACCOUNT, "").casefold() == account.casefold()
-            if version.enabled and theirs and _state_of(version) == state:
+            if version.enabled and theirs and state_of(version) is state:
                 return version
         return None
 
@@ -211,14 +214,16 @@ class IdentityDesk:
     async def _to_be_proved(self, account: str) -> Secret:
         """The one that waits, or once that is the current one (somebody else went on meanwhile), that."""
         versions = await self._versions()
-        version = self._newest(versions, account, PENDING) or self._newest(versions, account, CURRENT)
+        version = self._newest(versions, account, State.PENDING) or self._newest(versions, account, State.CURRENT)
         return await self._vault.read(self._secret_name, version.version) if version else await self.pending(account)
 
     async def _sign_in(self, name: str, password: Secret) -> Token:
         deadline, wait = self._clock.now() + PATIENCE, _FIRST_WAIT
         while True:
             try:
-                return await self._signing_in.service_account(name, password)
+                return await self._guesses(name).make(
+                    lambda: self._signing_in.service_account(name, password), known=True
+                )
             except SignInFailed as error:
                 now = self._clock.now()
                 if error.code not in _NOT_KNOWN_YET or now >= deadline:
@@ -280,10 +285,6 @@ class _Once:
 
     async def fresh_token(self, refused: Token, claims: str | None = None) -> Token:
         return self.given
-
-
-def _state_of(version: SecretVersion) -> str:
-    return version.tags.get(_STATE, CURRENT)
 
 
 def _account_of(version: SecretVersion, settings: TenantSettings) -> str:
