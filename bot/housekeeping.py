@@ -9,7 +9,8 @@ from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from bot.errors import StorageProblem
-from bot.ports import Audience, Clock, Message
+from bot.model import Severity, Trouble
+from bot.ports import Alarm, Audience, Clock, Message
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ async def every_night(
     clock: Clock,
     zone: ZoneInfo,
     session: Forbidden,
+    alarm: Alarm,
     *,
     examine: Callable[[], Awaitable[str | None]],
     take_away: Callable[[], Awaitable[object]],
@@ -49,8 +51,8 @@ async def every_night(
     post: Callable[[str | None], Awaitable[None]],
 ) -> None:
     """Run until cancelled. *examine* says what is wrong with the audit trail, or None; what is wrong ends everything
-    privileged. *take_away* drops what is older than it is to be kept. *post* tells what was found, and where the trail
-    ends now, to people who look at it from elsewhere."""
+    privileged, and raises an alert. *take_away* drops what is older than it is to be kept. *post* tells what was found,
+    and where the trail ends now, to people who look at it from elsewhere."""
     while True:
         await clock.sleep_until(next_night(clock.now(), zone))
         try:
@@ -64,9 +66,28 @@ async def every_night(
             log.critical("audit trail not sound", extra={"found": wrong})
             await session.forbid(wrong)
         try:
+            if wrong is not None:
+                await alarm.raise_(unsound(wrong))
+            else:
+                await alarm.close("audit", how="The audit trail verifies again.")
             await post(wrong)
         except StorageProblem as error:
             log.warning("could not post the audit trail's head", extra={"why": str(error)})
+
+
+def unsound(found: str) -> Trouble:
+    """The alert that the audit trail, or a table that gives power, is not what was written to it."""
+    return Trouble(
+        "audit",
+        "trail",
+        Severity.SESSIONS_STOP,
+        "Sessions will stop: what stands in the database is not what Latchkey wrote to it.",
+        found,
+        facts=(
+            ("What Latchkey does next", "Nothing privileged, until it is started on a database that verifies."),
+            ("What to do", "Find out who changed it. `latchkey audit verify` tells all; then put back a backup."),
+        ),
+    )
 
 
 def audit_head(channel: str, day: date, *, seq: int, seal: str, changes: int, wrong: str | None = None) -> Message:
