@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -9,8 +10,20 @@ from typing import Any, Protocol
 
 from bot.directory import find_group, find_people, means_exactly, quoted
 from bot.errors import BadInput
-from bot.model import TENANT_ADMIN, Author, Grant, IdentityKind, Mode, Operator, Rights, SlackUser, TenantSettings
-from bot.ports import Clock, Reader
+from bot.model import (
+    TENANT_ADMIN,
+    Author,
+    Grant,
+    IdentityKind,
+    Mode,
+    Operator,
+    Rights,
+    Severity,
+    SlackUser,
+    TenantSettings,
+    Trouble,
+)
+from bot.ports import Alarm, Clock, Reader
 from bot.standing import AT_ONCE, Standing
 
 
@@ -54,6 +67,7 @@ class Administration:
     operators: Granting
     settings: Deciding
     author: Author
+    alarm: Alarm
     directory: Callable[[], Awaitable[Reader]]
     own_team: Callable[[], Awaitable[str]]
     worker_client_id: str
@@ -83,6 +97,8 @@ class Administration:
         await self.operators.grant(slack, role, reason=reason, expires_at=until, emergency=emergency, by=self.author)
         ends = f" until {until:%Y-%m-%d %H:%M %Z}" if until else ""
         sentence = f"{name} ({slack.user} of {slack.team}){bound} is now {role}{ends}."
+        if emergency:
+            await self._alert(sentence, reason)
         return sentence if account else f"{sentence} Without an account they may look things up, not change them."
 
     async def revoke(self, user: str, role: str, *, team: str | None, reason: str) -> str:
@@ -133,8 +149,8 @@ class Administration:
         if before.mode is not Mode.NONE and not (emergency and reason):
             raise BadInput("Latchkey is set up already. Another mode takes --emergency and --reason.")
         after = replace(before, mode=Mode.DEFAULT)
-        await self.settings.change(after, reason=reason or "first set-up from a shell", by=self.author)
-        return "From now on everybody signs in with their own administrator account (Default mode)."
+        sentence = "From now on everybody signs in with their own administrator account (Default mode)."
+        return await self._change(after, sentence, reason, emergency=emergency)
 
     async def protect(self, how: str, group: str, *, reason: str, emergency: bool) -> str:
         """Name the group whose members are never touched (*how*: `never-touch`) or need asking first (`ask-first`)."""
@@ -150,8 +166,7 @@ class Administration:
             raise BadInput(
                 "Another group is named already. Naming a different one from a shell takes --emergency and --reason."
             )
-        await self.settings.change(after, reason=reason or "first set-up from a shell", by=self.author)
-        return f"Members of {found.name} {meaning}."
+        return await self._change(after, f"Members of {found.name} {meaning}.", reason, emergency=emergency)
 
     async def _adopt(self, kind: IdentityKind, id_: str, name: str, *, reason: str, emergency: bool) -> str:
         before = await self.settings.current()
@@ -162,8 +177,30 @@ class Administration:
         after = replace(
             before, mode=Mode.ADVANCED, auto_enable=True, identity_kind=kind, identity_id=id_, identity_name=name
         )
+        sentence = f"Latchkey now acts with {name}. The management session opens by itself when an action needs it."
+        return await self._change(after, sentence, reason, emergency=emergency)
+
+    async def _change(self, after: TenantSettings, sentence: str, reason: str, *, emergency: bool) -> str:
         await self.settings.change(after, reason=reason or "first set-up from a shell", by=self.author)
-        return f"Latchkey now acts with {name}. The management session opens by itself when an action needs it."
+        if emergency:
+            await self._alert(sentence, reason)
+        return sentence
+
+    async def _alert(self, done: str, reason: str) -> None:
+        """Tell everybody in Slack what was done past them."""
+        await self.alarm.raise_(
+            Trouble(
+                "emergency",
+                uuid.uuid4().hex,
+                Severity.ATTENTION,
+                f"Changed from the command line, in an emergency: {done}",
+                f"Reason given: {reason or 'none'}",
+                facts=(
+                    ("Who", f"{self.author.login}, logged in on the machine Latchkey runs on"),
+                    ("What to do", "Make sure that this was meant, then press Acknowledge. If not, take it back."),
+                ),
+            )
+        )
 
     async def _slack_user(self, user: str, team: str | None) -> SlackUser:
         if not (user[:1] in ("U", "W") and user.isalnum() and user.isupper()):

@@ -31,10 +31,11 @@ class Parsed:
     """What was typed, taken apart but not yet believed.
 
     `action` is a catalogue name, or one of `help`, `can`, `undo`, `session-status`, `session-on`, `session-off`,
-    `session-extend`, `audit`, `audit-who`, `roles-list`, `roles-who`, `mode`. `options` are the action's inputs by
-    name, as text that its declaration accepts (and what is asked for of `audit` and `audit-who`). `rest` is what the
-    verb itself takes: the action asked about for `can`, the request for `undo`, the words after `help`. `target` is
-    empty if none was typed.
+    `session-extend`, `audit`, `audit-who`, `roles-list`, `roles-who`, `mode`, `rotate-status`, `rotate-history`,
+    `rotate-help`.
+    `options` are the action's inputs by name, as text that its declaration accepts (and what is asked for of `audit`
+    and `audit-who`). `rest` is what the verb itself takes: the action asked about for `can`, the request for `undo`,
+    the words after `help`. `target` is empty if none was typed.
     """
 
     action: str
@@ -63,6 +64,8 @@ def parse(command: str, text: str, known: Mapping[str, Action]) -> Parsed:
             return _parse_roles(words)
         case "/m365-mode":
             return _parse_mode(words)
+        case "/m365-rotate":
+            return _parse_rotate(words)
     raise BadInput(f"`{_quoted(command)}` is not a command of Latchkey. Type `/m365 help` to see what there is.")
 
 
@@ -240,6 +243,26 @@ def _parse_mode(words: list[_Word]) -> Parsed:
         ticket=_note("ticket", taken.options),
         preview=taken.options.get("preview", "no") in TRUE,
     )
+
+
+_ROTATE_VERBS: Final = {
+    "": "rotate-status",
+    "status": "rotate-status",
+    "history": "rotate-history",
+    "help": "rotate-help",
+}
+
+
+def _parse_rotate(words: list[_Word]) -> Parsed:
+    """How the rotation stands and what it did, and what is held as `/m365-rotate ...`."""
+    verb, rest = ("", words) if not words or words[0].option else (_dashed(words[0].text), words[1:])
+    if verb == "roll" and rest and _dashed(rest[0].text) == "back":
+        verb, rest = "back", rest[1:]
+    verb = {"rollback": "back", "roll-back": "back", "h": "help", "?": "help"}.get(verb, verb)
+    if verb in _ROTATE_VERBS:
+        _refuse_more(" ".join(_without_options(f"/m365-rotate {verb}".rstrip(), rest)))
+        return Parsed(_ROTATE_VERBS[verb])
+    return _parse_own("/m365-rotate", verb, rest, ("status", "history"))
 
 
 def _refuse_more(left: str) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Any, Final, Protocol
 
 from bot import policy
 from bot.actions import delegated
+from bot.alerts import NotPaged
 from bot.directory import read_person
 from bot.directory_roles import names_of
-from bot.errors import CannotTell, GraphRefused, LatchkeyError
+from bot.errors import CannotTell, GraphProblem, GraphRefused, LatchkeyError
 from bot.identities import directory_roles
-from bot.model import Identity, Mode, TenantSettings
-from bot.ports import Clock, Graph, Vault
+from bot.model import CredentialKind, Identity, Mode, TenantSettings
+from bot.ports import Clock, Graph, RotationStatus, Vault
+from bot.rotation_schedule import described
+from bot.rotation_told import Level, called, how_it_is, long, moment, what_to_do
 from bot.standing import ACCOUNT, judged
 
 CLOCK_MAY_BE_OFF: Final = timedelta(minutes=1)
@@ -44,6 +47,9 @@ class SlackProbe(Protocol):
         """The workspace's name, the scopes granted to the token, and Slack's own time."""
 
 
+MICROSOFTS_OWN: Final = 10
+"""After how many wrong passwords Entra locks an account unless the tenant says otherwise."""
+
 Check = Callable[[], Awaitable[Line]]
 
 
@@ -63,6 +69,12 @@ class Doctor:
     """How people sign in with accounts of their own, once that was begun at Microsoft; None if they cannot."""
     verify_audit: Callable[[], Awaitable[str | None]]
     """What is wrong with the audit trail, or None."""
+    rotation: Callable[[], Awaitable[RotationStatus]]
+    zone: tzinfo
+    lockout_threshold: int | None = None
+    """What the settings say of it."""
+    try_webhook: Callable[[], Awaitable[None]] | None = None
+    """Sends a marked test to the webhook that wakes people; None if there is none."""
 
     async def examine(self) -> AsyncIterator[Line]:
         """One line after another; a check that fails does not end the examination."""
@@ -73,9 +85,11 @@ class Doctor:
             "Operators": self._operators,
             "Entra licence": self._licence,
             "Service identity": self._service_identity,
+            "Rotation": self._rotation,
             "Protection": self._protection,
             "Sign-in": self._sign_in,
             "Audit trail": self._audit_trail,
+            **({"Webhook": self._webhook} if self.try_webhook else {}),
         }
         for what, check in checks.items():
             try:
@@ -151,6 +165,40 @@ class Doctor:
             return Line("Service identity", f"{identity.name} signs in, but cannot: {names}", remedy)
         return Line("Service identity", f"{identity.name} signs in and can do every action")
 
+    async def _rotation(self) -> Line:
+        """Whether it goes by itself, and what somebody has to look at so that it does."""
+        status = await self.rotation()
+        level, words = how_it_is(status, self.settings, self.clock.now(), self.zone)
+        what = called(status.kind)
+        if level is Level.NOTHING:
+            return Line("Rotation", words)
+        if level is not Level.WELL:
+            again = status.open.next_try_at if status.open else None
+            words += f" Next try {moment(again, self.zone)}." if again else ""
+            return Line("Rotation", words, what_to_do(status))
+        locks, limit = await self._locks_after(), self.lockout_threshold or MICROSOFTS_OWN
+        if status.kind is CredentialKind.PASSWORD and locks is not None and locks < limit:
+            remedy = f"Set LATCHKEY_LOCKOUT_THRESHOLD={locks}, so that Latchkey never tries as many."
+            return Line("Rotation", f"the tenant locks accounts after {locks} wrong passwords, not {limit}", remedy)
+        age = f"{long(self.clock.now() - status.since)} old" if status.since else "of an age that is not known"
+        due = f"changed next {moment(status.next_due, self.zone)}" if status.next_due else described(self.settings)
+        known = (
+            f"accounts are locked after {locks} wrong ones" if locks else f"a lockout after {limit} is reckoned with"
+        )
+        return Line("Rotation", f"the {what} is {age}; {due}; {known}")
+
+    async def _locks_after(self) -> int | None:
+        """After how many wrong passwords the tenant locks an account; None if it was never decided or cannot be read
+        (Graph docs: *List tenant-wide directory settings*)."""
+        try:
+            found: list[dict[str, Any]] = await self.bot_graph.collect("groupSettings")
+        except GraphProblem:
+            return None
+        rules = (each.get("values", ()) for each in found if each.get("displayName") == "Password Rule Settings")
+        values = {value.get("name"): str(value.get("value")) for rule in rules for value in rule}
+        threshold = values.get("LockoutThreshold", "")
+        return int(threshold) if threshold.isdecimal() else None
+
     async def _protection(self) -> Line:
         """Every write first reads what protects its target; an identity that may not read that can change nothing."""
         if self.settings.mode is not Mode.ADVANCED:
@@ -178,3 +226,12 @@ class Doctor:
         if wrong:
             return Line("Audit trail", "does not verify", wrong)
         return Line("Audit trail", "verifies")
+
+    async def _webhook(self) -> Line:
+        if self.try_webhook is None:
+            return Line("Webhook", "none is set")
+        try:
+            await self.try_webhook()
+        except NotPaged as problem:
+            return Line("Webhook", "an alert would wake nobody", f"{problem}"[:1].upper() + f"{problem}"[1:])
+        return Line("Webhook", "took a test, which says that it is one")

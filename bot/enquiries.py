@@ -1,4 +1,4 @@
-"""What is answered without changing the tenant: help, *can*, the session's state and its switches, the audit trail."""
+"""What is answered without changing the tenant: help, *can*, the session's switches, the rotation, the audit trail."""
 
 from __future__ import annotations
 
@@ -22,10 +22,27 @@ _ALSO: Final = (
     ("/m365 undo", "/m365 undo", "Undo your last change"),
     ("/m365-session on", "/m365-session on", "Turn the management session on"),
     ("/m365-audit", "/m365-audit help", "Search the audit trail"),
+    ("/m365-rotate status", "/m365-rotate", "Show how the rotation of the password stands"),
+    ("/m365-rotate history", "/m365-rotate history", "Show what became of the last rotations"),
     ("/m365-roles list", "/m365-roles list", "List the roles"),
     ("/m365-roles who", "/m365-roles who", "List who holds which role"),
 )
 """What is listed beside the actions: the command that a role has to hold for it, what to type, and what that does."""
+
+_ROTATES: Final = (
+    ("/m365-rotate status", "/m365-rotate", "Show how the password that Latchkey works with is"),
+    ("/m365-rotate history", "/m365-rotate history", "Show what became of the last ten rotations"),
+    ("/m365-rotate now", "/m365-rotate now", "Change the password now"),
+    ("/m365-rotate back", "/m365-rotate back", "Give up a new password that waits"),
+    ("/m365-rotate drill", "/m365-rotate drill", "Try everything without changing anything"),
+    ("/m365-rotate drill", "/m365-rotate drill --fail", "The same, and it fails on purpose: you see the alert"),
+    (
+        "/m365-rotate recover",
+        "/m365-rotate recover",
+        "Set a new password by an administrator's sign-in, if none that is stored signs in",
+    ),
+)
+"""The same of the rotation."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +67,14 @@ class Rolls(Protocol):
     async def roles(self, request: Request) -> Reply: ...
 
 
+class Rotation(Protocol):
+    """Answers about the rotation."""
+
+    async def status(self, request: Request) -> Reply: ...
+
+    async def history(self, request: Request) -> Reply: ...
+
+
 class Enquiries:
     """Answers what is not in the catalogue of actions. Each answer is for the requester only."""
 
@@ -62,6 +87,7 @@ class Enquiries:
         session: WhoseSession,
         auditing: Auditors,
         roll: Rolls,
+        rotation: Rotation,
         zone: ZoneInfo,
         ticket_pattern: str | None = None,
     ) -> None:
@@ -83,6 +109,9 @@ class Enquiries:
             "roles-list": roll.roles,
             "roles-who": auditing.who,
             "mode": self._mode,
+            "rotate-status": rotation.status,
+            "rotate-history": rotation.history,
+            "rotate-help": self._rotate_help,
         }
 
     async def answer(self, request: Request) -> Reply:
@@ -105,6 +134,16 @@ class Enquiries:
         operator = self._operators.rights(request.slack, request.command).operator
         if operator is not None and operator.account_id is None:
             lines.append(["/m365 link", "Link your Microsoft account", ""])
+        return title, {"title": title, "commands": lines}
+
+    async def _rotate_help(self, request: Request) -> Reply:
+        title = "The rotation of what Latchkey signs in with"
+        settings, now = await self._settings.current(), self._clock.now()
+        lines = []
+        for command, typed, does in _ROTATES:
+            question = policy.Question(self._operators.rights(request.slack, command), command, None, now, settings)
+            stops = policy.decide_person(question).deny
+            lines.append([typed, does, policy.briefly(stops, zone=self._zone) if stops else ""])
         return title, {"title": title, "commands": lines}
 
     async def offered(self, slack: SlackUser) -> Sequence[Offered]:

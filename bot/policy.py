@@ -35,6 +35,12 @@ ADMIN_COMMAND: Final = "/m365-roles"
 APPROVE_COMMAND: Final = "/m365 approve"
 """Who holds this command may agree to what others ask for."""
 
+ACKNOWLEDGE_COMMAND: Final = "/m365-rotate acknowledge"
+"""Who holds this command may acknowledge alerts; who may approve may do that, too."""
+
+_NEVER_TYPED: Final = {APPROVE_COMMAND: "approve what others ask for", ACKNOWLEDGE_COMMAND: "acknowledge alerts"}
+"""What people press, and what is said of it in place of a command."""
+
 LONGEST_TICKET: Final = 64
 """A longer ticket is refused before the tenant's pattern, which may be slow on long text, is tried on it."""
 
@@ -155,11 +161,16 @@ def decide_person(question: Question) -> Decision:
     return _verdict(trace, live[0] if live else None)
 
 
+def decide_for_everybody(question: Question) -> Decision:
+    """Whether this person may use this command, which concerns everybody: a grant limited to some people is none."""
+    trace, live = _about_the_person(question)
+    return _verdict(trace, _without_limits(live, trace) if live else None)
+
+
 def holds(rights: Rights, command: str, now: datetime, settings: TenantSettings) -> bool:
     """Whether the person with these *rights* may use *command* for everybody: who so holds the command of a matter of
     Latchkey's own decides on it."""
-    grant = decide_person(Question(rights, command, None, now, settings)).grant
-    return grant is not None and grant.scope is None
+    return decide_for_everybody(Question(rights, command, None, now, settings)).verdict is not Verdict.DENY
 
 
 def decide(question: Question) -> Decision:
@@ -173,8 +184,7 @@ def decide(question: Question) -> Decision:
     if action is not None and grant is not None and action.own:
         grant = _without_limits(live, trace)
         trace.extend(_about_demands(question, action))
-        if action.approval:
-            trace.append(Finding(Code.APPROVAL, False))
+        trace.extend(_about_approval(question, action))
     elif action is not None and grant is not None:
         if question.target is None:
             trace.append(Finding(Code.TARGET, False))
@@ -188,8 +198,7 @@ def decide(question: Question) -> Decision:
             trace.append(check_identity(action, question.session.identity))
         if action.writes:
             trace.extend(_about_demands(question, action))
-        if action.approval:
-            trace.append(Finding(Code.APPROVAL, False))
+        trace.extend(_about_approval(question, action))
     return _verdict(trace, grant)
 
 
@@ -391,6 +400,14 @@ def _about_demands(question: Question, action: Action) -> Iterator[Finding]:
         yield _demand(Code.TICKET, fits, question, facts if ticket else {"pattern": question.ticket_pattern})
 
 
+def _about_approval(question: Question, action: Action) -> Iterator[Finding]:
+    """Somebody else has to agree to some actions always, and to others as the plan says why."""
+    if action.approval:
+        yield Finding(Code.APPROVAL, False)
+    elif question.plan is not None and question.plan.approval:
+        yield Finding(Code.APPROVAL, False, {"why": question.plan.approval})
+
+
 def _demand(code: Code, met: bool, question: Question, facts: Mapping[str, str] = _NOTHING) -> Finding:
     if met or not question.asking:
         return Finding(code, met, facts)
@@ -577,7 +594,9 @@ def _no(code: Code, facts: Mapping[str, str], ask: Sequence[str], zone: tzinfo) 
         case Code.COMMAND:
             held = facts["roles"]
             roles = f"Your roles do not include it; you hold {held}" if held else "You hold no role at the moment"
-            return f"You may not use `{facts['command']}`. {roles}. {_ask(ask, 'to do it for you')}"
+            command = facts["command"]
+            what = _NEVER_TYPED.get(command, f"use `{command}`")
+            return f"You may not {what}. {roles}. {_ask(ask, 'to do it for you')}"
         case Code.EXPIRED:
             ended = _moment(facts["ended"], zone)
             return f"Your grant of the role {facts['role']} ended on {ended}. {_ask(ask, 'to renew it')}"
@@ -624,7 +643,7 @@ def _no(code: Code, facts: Mapping[str, str], ask: Sequence[str], zone: tzinfo) 
         case Code.ASK_FIRST:
             return f"{target} is on the list of people to ask about first, so somebody else has to approve this."
         case Code.APPROVAL:
-            return "Somebody else has to approve this."
+            return " ".join(filter(None, (facts.get("why"), "Somebody else has to approve this.")))
         case Code.OWN_REQUEST:
             return f"Nobody approves their own request. {_ask(ask, 'to look at it')}"
         case Code.POWER_GROUP:

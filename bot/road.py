@@ -37,5 +37,5 @@ Passed = Callable[[Point], None]
 """Told of each point as it is passed, in the order of the road. Must return at once."""
 
 
-def unobserved(point: Point) -> None:
+def unobserved(point: object) -> None:
     """The `Passed` of production: nobody watches."""

@@ -9,50 +9,60 @@ import logging
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from functools import partial
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
 
 from bot.administration import Administration
+from bot.alerts import TRIGGER, Alerts, NotPaged
 from bot.approvals import Approvals
 from bot.auditing import Auditing
 from bot.clock import SystemClock
 from bot.config import Config
 from bot.doctor import Doctor, Line
 from bot.enquiries import Enquiries
-from bot.errors import ConfigurationError
+from bot.errors import ConfigurationError, TamperingFound
 from bot.expiry import tell_of_ends
 from bot.group_grants import GroupGrants
+from bot.guesses import GuessBook, allowed_guesses
 from bot.health import Health
-from bot.housekeeping import audit_head, erase_what_ran_out, every_night
-from bot.identities import Application, ManagedIdentity, ServiceAccount, ServiceIdentity, SignedInNow
+from bot.housekeeping import audit_head, erase_what_ran_out, every_night, unsound
+from bot.identities import Application, ManagedIdentity, ServiceAccount, ServiceIdentity, SignedInNow, no_repair
 from bot.in_sandbox import killed_at, sandbox_time
 from bot.journey import Means
 from bot.leavers import Leavers
 from bot.linking import Linking
 from bot.logs import set_up_logging
 from bot.microsoft.bot_tokens import BotTokens
+from bot.microsoft.certificates import EntraCertificates
 from bot.microsoft.client import GraphClient, MicrosoftTenant
 from bot.microsoft.credentials import LateCredential, bot_credential
 from bot.microsoft.http import azure_transport, open_http
 from bot.microsoft.people import EntraPeople
 from bot.microsoft.sdk_logs import quiet_sdk_loggers
 from bot.microsoft.signin import EntraSignIn
-from bot.model import Author, IdentityKind, Secret, TenantSettings
+from bot.model import Alert, Author, IdentityKind, Secret, TenantSettings
 from bot.office import Office
 from bot.office.identity import IdentityDesk
 from bot.office.roles import RolesDesk
+from bot.office.rotation import RotationDesk
 from bot.office.sessions import SessionDesk
 from bot.office.settings import SettingsDesk
 from bot.ports import Asked
 from bot.reveals import SecretsInWaiting
 from bot.road import unobserved
 from bot.roll import Roll
+from bot.rotating import Credential, PasswordCredential
+from bot.rotating_certificate import CertificateCredential
+from bot.rotation_told import RotationTold
+from bot.rotator import Rotator
 from bot.runner import Runner
 from bot.search import Search
 from bot.serving import served
@@ -62,15 +72,19 @@ from bot.sign_in_pages import SignInPages
 from bot.signed_in import GoingOn
 from bot.signing_in import Purpose, SigningIn
 from bot.standing import Standing
+from bot.watching import Watching
+from bot.webhook import Webhook, WebhookTemplate
 from bot.worker import Worker
 from handlers.files import Files
 from handlers.forms import Forms
 from handlers.front_door import LARGEST
 from handlers.identity import People
 from handlers.room import Room, slack_room
-from handlers.slack import Slack, follow_nothing, make_client
+from handlers.slack import Slack, SlackProblem, follow_nothing, make_client
 from handlers.socket import Sockets
+from handlers.views.blocks import said, section
 from storage import guard
+from storage.alerts import Alerts as Incidents
 from storage.audit import AuditTrail
 from storage.audit_key import kept_head, key_from_file
 from storage.database import Database
@@ -81,9 +95,11 @@ from storage.leaving import Leaving
 from storage.operators import Operators
 from storage.outbox import Outbox
 from storage.requests import Requests
+from storage.rotations import Rotations
 from storage.sessions import SessionLog
 from storage.settings import Settings
 from storage.vault import KeyVault
+from storage.watching import Watched
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +117,7 @@ class Microsoft:
     signing_in: EntraSignIn
     people: EntraPeople
     bot_graph: GraphClient
+    certificates: EntraCertificates
 
 
 @dataclass(frozen=True)
@@ -118,6 +135,9 @@ class Storage:
     leaving: Leaving
     following: Following
     expiring: Expiring
+    alerts: Incidents
+    rotations: Rotations
+    watched: Watched
 
 
 @asynccontextmanager
@@ -171,6 +191,7 @@ async def microsoft(config: Config, clock: SystemClock) -> AsyncIterator[Microso
                 callback_url=config.callback_url,
             ),
             tenant.graph(BotTokens(credential, config.graph_url)),
+            EntraCertificates(clock),
         )
 
 
@@ -203,6 +224,9 @@ async def storage(config: Config, clock: SystemClock, key: Secret) -> AsyncItera
             Leaving(db, trail, operators, requests, outbox),
             Following(db, trail, outbox),
             Expiring(db, outbox),
+            Incidents(db, trail, outbox),
+            Rotations(db, trail),
+            Watched(db),
         )
         head_file = config.head_file
         await guard.check(db, trail, opened.operators, head_file=head_file)
@@ -222,17 +246,86 @@ async def audit_key(config: Config, ways: Microsoft | None) -> Secret:
     )
 
 
-def service_identity(config: Config, ways: Microsoft, settings: TenantSettings) -> ServiceIdentity:
-    """The identity that the settings name. Raises `ConfigurationError` if a setting it needs is missing."""
+def guess_book(config: Config, clock: SystemClock) -> GuessBook:
+    """How many wrong passwords of each account are safe."""
+    return GuessBook(clock, safe_guesses(config))
+
+
+def safe_guesses(config: Config) -> int:
+    """How many wrong passwords never lock an account."""
+    government = (urlsplit(config.authority_host).hostname or "").endswith(".us")
+    return allowed_guesses(config.lockout_threshold, us_government=government)
+
+
+def service_identity(
+    config: Config,
+    ways: Microsoft,
+    guesses: GuessBook,
+    settings: TenantSettings,
+    *,
+    repair: Callable[[], None] = no_repair,
+) -> ServiceIdentity:
+    """The identity that the settings name. Raises `ConfigurationError` if a setting it needs is missing.
+
+    *repair* is asked for when it signed in with another credential than the one that is tagged as current.
+    """
     match settings.identity_kind:
         case IdentityKind.APPLICATION:
             config.need("worker_client_id")
-            return Application(ways.vault, ways.signing_in, config.worker_certificate_name)
+            return Application(
+                ways.vault, ways.signing_in, config.worker_certificate_name, config.worker_client_id, repair
+            )
         case IdentityKind.MANAGED_IDENTITY:
             return ManagedIdentity(ways.signing_in)
         case _:
             config.need("service_client_id", "service_client_secret")
-            return ServiceAccount(ways.vault, ways.signing_in, config.service_secret_name, settings.identity_name or "")
+            upn = settings.identity_name or ""
+            return ServiceAccount(ways.vault, ways.signing_in, config.service_secret_name, upn, guesses.of(upn), repair)
+
+
+def pager(config: Config, ways: Microsoft) -> Webhook | None:
+    """The webhook that wakes people, if one is set. Raises `ConfigurationError`."""
+    if not config.alert_webhook_url:
+        return None
+    template = WebhookTemplate.named(config.alert_webhook_template)
+    if template.needs_key:
+        config.need("alert_webhook_key")
+    key = config.secret("alert_webhook_key")
+    return Webhook(ways.http, url=config.alert_webhook_url, template=template, key=key, source=config.tenant_id)
+
+
+def alarm(config: Config, clock: SystemClock, store: Storage, webhook: Webhook | None = None) -> Alerts:
+    """What raises alerts. Without the *webhook* it is left to the process that runs to tell that."""
+    return Alerts(
+        clock=clock,
+        incidents=store.alerts,
+        admins=store.operators,
+        channel=config.alerts_channel or config.approvals_channel,
+        mention=config.alerts_mention,
+        zone=config.zone,
+        pager=webhook,
+        pages=bool(config.alert_webhook_url),
+    )
+
+
+def rotated(config: Config, ways: Microsoft, settings: TenantSettings) -> Credential | None:
+    """What the identity that the settings name signs in with, if that can be rotated. Raises `ConfigurationError`."""
+    name = settings.identity_name or ""
+    match settings.identity_kind:
+        case IdentityKind.SERVICE_ACCOUNT:
+            config.need("service_client_id", "service_client_secret")
+            return PasswordCredential(config.service_secret_name, name, ways.signing_in, ways.tenant)
+        case IdentityKind.APPLICATION:
+            config.need("worker_client_id")
+            return CertificateCredential(
+                secret_name=config.worker_certificate_name,
+                account=config.worker_client_id,
+                name=name,
+                signing_in=ways.signing_in,
+                tenant=ways.tenant,
+                certificates=ways.certificates,
+            )
+    return None
 
 
 # --- the bot --------------------------------------------------------------------------------------------------------
@@ -251,6 +344,8 @@ class Latchkey:
     sockets: Sockets | None
     storage: Storage
     approvals: Approvals
+    alerts: Alerts
+    rotator: Rotator
     over: asyncio.Event
 
     @property
@@ -286,15 +381,22 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
         if config.sandbox_clock:
             await stack.enter_async_context(sandbox_time(config.sandbox_clock, clock, over.set))
         ways = await stack.enter_async_context(microsoft(config, clock))
-        store = await stack.enter_async_context(storage(config, clock, await audit_key(config, ways)))
+        webhook = pager(config, ways)
+        try:
+            store = await stack.enter_async_context(storage(config, clock, await audit_key(config, ways)))
+        except TamperingFound as found:
+            await _tell_at_once(config, clock, webhook, found)
+            raise
+        alerts = alarm(config, clock, store, webhook)
         web_api = await stack.enter_async_context(slack(config))
         reveals = SecretsInWaiting(clock)
+        guesses = guess_book(config, clock)
         worker = Worker(store.requests, clock)
         session = Sessions(
             clock=clock,
             settings=store.settings,
             log=store.sessions,
-            identity_of=lambda settings: service_identity(config, ways, settings),
+            identity_of=lambda settings: service_identity(config, ways, guesses, settings, repair=rotator.repair),
             tenant=ways.tenant,
             zone=config.zone,
             operators=store.operators,
@@ -302,8 +404,39 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             outbox=store.outbox,
             worker=worker,
         )
+        passed: Callable[[Any], None] = killed_at(config.sandbox_kill_at) if config.sandbox_kill_at else unobserved
+        rotator = Rotator(
+            clock=clock,
+            vault=ways.vault,
+            tenant=ways.tenant,
+            rotations=store.rotations,
+            settings=store.settings,
+            credential_of=lambda settings: rotated(config, ways, settings),
+            alarm=alerts,
+            zone=config.zone,
+            allowed=safe_guesses(config),
+            guesses_of=guesses.of,
+            renew=session.shared.renew,
+            passed=passed,
+        )
+        store.settings.on_change(rotator.wake)
+        watching = Watching(
+            clock=clock,
+            settings=store.settings,
+            directory=ways.bot_graph,
+            rotations=rotator,
+            identity_of=lambda settings: service_identity(config, ways, guesses, settings, repair=rotator.repair),
+            vault=ways.vault,
+            certificates=ways.certificates,
+            alerts=alerts,
+            seen=store.watched,
+            clock_time=session.clock_time,
+        )
+        session.on_trouble(watching.trouble)
+        session.on_well(watching.well)
         await session.start()
         stack.push_async_callback(session.close)
+        stack.push_async_callback(rotator.close)
         forms = Forms(
             slack=web_api,
             settings=store.settings,
@@ -319,6 +452,14 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             files=Files(web_api),
             zone=config.zone,
         )
+        told_of_rotation = RotationTold(
+            clock=clock,
+            rotator=rotator,
+            alerts=alerts,
+            settings=store.settings,
+            operators=store.operators,
+            zone=config.zone,
+        )
         enquiries = Enquiries(
             clock=clock,
             operators=store.operators,
@@ -326,10 +467,10 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             session=session,
             auditing=auditing,
             roll=Roll(store.operators),
+            rotation=told_of_rotation,
             zone=config.zone,
             ticket_pattern=config.ticket_pattern,
         )
-        passed = killed_at(config.sandbox_kill_at) if config.sandbox_kill_at else unobserved
         installed = await web_api.who_we_are(config.slack_app_token.get_secret_value() or None)
         people = People(web_api, clock, installed, config.support_contact)
         standing = Standing(clock=clock, directory=ways.bot_graph, slack=people)
@@ -375,11 +516,12 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             vault=ways.vault,
             secret_name=config.service_secret_name,
             signing_in=ways.signing_in,
-            identity_of=lambda settings: service_identity(config, ways, settings),
+            identity_of=lambda settings: service_identity(config, ways, guesses, settings),
             tenant=ways.tenant,
             directory=ways.bot_graph,
             settings=store.settings,
             operators=store.operators,
+            guesses=guesses.of,
             worker_client_id=config.worker_client_id,
         )
         office = Office(
@@ -388,6 +530,7 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
                 "identity": identity,
                 "session": SessionDesk(session),
                 "settings": SettingsDesk(store.settings),
+                "rotation": RotationDesk(rotator, store.settings, config.zone),
                 "roles": RolesDesk(store.operators, people, standing, config.zone),
             },
             directory=ways.bot_graph,
@@ -420,10 +563,13 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             forms=forms,
             worker=worker,
             approvals=approvals,
+            alerts=alerts,
             signing_in=signing_in,
             health=Health(clock, ways.bot_graph),
+            rotation=told_of_rotation,
             passed=passed,
         )
+        store.requests.on_change(told_of_rotation.request_changed)
         session.on_change(room.home.session_changed)
         store.requests.on_change(room.home.request_changed)
         store.operators.on_change(room.home.rights_changed)
@@ -461,7 +607,9 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
                 clock=clock,
                 gone=over.set,
             )
-        bot = Latchkey(session.shared, session, signing_in, worker, room, sockets, store, approvals, over)
+        bot = Latchkey(
+            session.shared, session, signing_in, worker, room, sockets, store, approvals, alerts, rotator, over
+        )
         if config.http_port is not None:
             await stack.enter_async_context(served(config.http_port, bot, _routes(bot, config), largest=LARGEST))
         for chore in (
@@ -470,7 +618,10 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             group_grants.keep_up(),
             session.watch(),
             tell_of_ends(clock, store.expiring, told_in),
-            _watch_the_night(config, clock, session, store),
+            alerts.keep_up(),
+            rotator.keep_up(),
+            watching.keep_up(),
+            _watch_the_night(config, clock, session, store, alerts),
         ):
             task = asyncio.create_task(chore)
             task.add_done_callback(_told_if_it_broke)
@@ -524,7 +675,29 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def _watch_the_night(config: Config, clock: SystemClock, session: Sessions, store: Storage) -> None:
+async def _tell_at_once(config: Config, clock: SystemClock, webhook: Webhook | None, found: TamperingFound) -> None:
+    """Tell people that Latchkey does not start. Nothing can be remembered of it, so it is said once an hour at most."""
+    if not await asyncio.to_thread(guard.is_to_be_told, config.database, clock.now()):
+        return
+    trouble = unsound(str(found))
+    try:
+        if webhook:
+            await webhook.tell(TRIGGER, Alert("start", trouble, opened_at=clock.now()))
+    except NotPaged as problem:
+        log.error("the webhook did not take an alert", extra={"why": str(problem)})
+    if channel := config.alerts_channel or config.approvals_channel:
+        # Without details: nobody can look now who reads there.
+        words = f"Latchkey does not start. {trouble.headline} `latchkey audit verify` on its machine tells more."
+        try:
+            async with slack(config) as web_api:
+                await web_api.post(channel, said(words, [section(f"🔴 {words}")]))
+        except SlackProblem as problem:
+            log.error("could not tell in Slack", extra={"problem": str(problem)})
+
+
+async def _watch_the_night(
+    config: Config, clock: SystemClock, session: Sessions, store: Storage, alerts: Alerts
+) -> None:
     head_file, channel = config.head_file, config.audit_channel or config.alerts_channel
 
     async def examine_all() -> str | None:
@@ -549,6 +722,7 @@ async def _watch_the_night(config: Config, clock: SystemClock, session: Sessions
         clock,
         config.zone,
         session,
+        alerts,
         examine=examine_all,
         take_away=take_away,
         leave_checkpoint=lambda: guard.leave(store.trail, head_file=head_file),
@@ -590,6 +764,7 @@ async def administration(config: Config) -> AsyncIterator[Administration]:
             operators=store.operators,
             settings=store.settings,
             author=Author(login=getpass.getuser()),
+            alarm=alarm(config, clock, store),
             directory=directory,
             own_team=own_team,
             worker_client_id=config.worker_client_id,
@@ -599,7 +774,8 @@ async def administration(config: Config) -> AsyncIterator[Administration]:
 async def examine(config: Config, wanted_scopes: Sequence[str]) -> AsyncIterator[Line]:
     """What `latchkey doctor` finds, line by line."""
     async with opened(config) as (ways, store, clock), slack(config) as web_api:
-        settings = await store.settings.current()
+        settings, guesses = await store.settings.current(), guess_book(config, clock)
+        webhook = pager(config, ways)
 
         async def sign_in() -> str | None:
             if not config.signin_client_id:
@@ -622,9 +798,23 @@ async def examine(config: Config, wanted_scopes: Sequence[str]) -> AsyncIterator
             secret_name=config.service_secret_name,
             bot_graph=ways.bot_graph,
             settings=settings,
-            service_graph=lambda: ways.tenant.graph(SignedInNow(service_identity(config, ways, settings))),
+            service_graph=lambda: ways.tenant.graph(SignedInNow(service_identity(config, ways, guesses, settings))),
             sign_in=sign_in,
             verify_audit=verdict,
+            rotation=Rotator(
+                clock=clock,
+                vault=ways.vault,
+                tenant=ways.tenant,
+                rotations=store.rotations,
+                settings=store.settings,
+                credential_of=lambda settings: rotated(config, ways, settings),
+                alarm=alarm(config, clock, store),
+                zone=config.zone,
+                allowed=safe_guesses(config),
+            ).status,
+            zone=config.zone,
+            lockout_threshold=config.lockout_threshold,
+            try_webhook=partial(webhook.try_out, clock.now()) if webhook else None,
         )
         async for line in doctor.examine():
             yield line

@@ -14,6 +14,7 @@ from slack_bolt.error import BoltUnhandledRequestError
 from slack_bolt.response import BoltResponse
 from slack_sdk.web.async_client import AsyncWebClient
 
+from handlers.alerting import Alerting
 from handlers.approving import Approving
 from handlers.at_home import AtHome
 from handlers.buttons import Buttons
@@ -29,7 +30,7 @@ from handlers.places import Places
 from handlers.ports import Leavers
 from handlers.signing_in import SignIns
 from handlers.slack import Installed
-from handlers.views import approval, form, management, offers, picker, signing_in
+from handlers.views import alert, approval, form, management, offers, picker, signing_in
 from handlers.views.home import DO_SOMETHING, EXTEND, TURN_OFF, TURN_ON
 from handlers.voice import Voice
 
@@ -51,6 +52,7 @@ class Listeners:
     buttons: Buttons
     options: Options
     approving: Approving
+    alerting: Alerting
     sign_ins: SignIns
     home: Home
     at_home: AtHome
@@ -107,6 +109,8 @@ def bolt_app(installed: Installed, heard_by: Listeners) -> AsyncApp:
         app.action(action_id)(guard(listener, WRITES))
     for action_id, listener in _decisions(heard_by.approving).items():
         app.action(action_id)(guard(listener, REVEALS))
+    for action_id, listener in _on_alerts(heard_by.alerting).items():
+        app.action(action_id)(guard(listener, REVEALS))
     for action_id in (form.FIND_PERSON, form.FIND_GROUP, form.FIND_LICENSE):
         app.options(action_id)(guard(heard_by.options.searched, READS))
     for event, listener in _news(heard_by).items():
@@ -159,6 +163,15 @@ def _decisions(approving: Approving) -> Mapping[str, Listener]:
         approval.ALONE: approving.alone,
         approval.WITHDRAW: approving.withdraw,
         approval.REVIEW: approving.review,
+    }
+
+
+def _on_alerts(alerting: Alerting) -> Mapping[str, Listener]:
+    return {
+        alert.ACKNOWLEDGE: alerting.acknowledge,
+        alert.RETRY: alerting.retry,
+        alert.ROLL_BACK: alerting.roll_back,
+        alert.RESET: alerting.reset,
     }
 
 

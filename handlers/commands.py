@@ -19,7 +19,7 @@ from handlers.ports import Rows
 from handlers.signing_in import SignIns
 from handlers.wishes import Wishes, new_id
 
-COMMANDS: Final = ("/m365", "/m365-session", "/m365-audit", "/m365-roles", "/m365-mode")
+COMMANDS: Final = ("/m365", "/m365-session", "/m365-audit", "/m365-roles", "/m365-mode", "/m365-rotate")
 """The slash commands that are registered; the manifest lists the same."""
 
 _HELD_AS: Final[Mapping[str, str]] = {
@@ -32,6 +32,9 @@ _HELD_AS: Final[Mapping[str, str]] = {
     "roles-list": "/m365-roles list",
     "roles-who": "/m365-roles who",
     "mode": "/m365-mode",
+    "rotate-status": "/m365-rotate status",
+    "rotate-history": "/m365-rotate history",
+    "rotate-help": "/m365 help",
 }
 
 _LOOKED_THROUGH: Final = 20
@@ -67,7 +70,7 @@ class Commands:
     def only_asks_for_help(self, gesture: Gesture) -> bool:
         """Whether the answer tells nothing of the tenant and changes nothing, whoever asks."""
         try:
-            return parse(gesture.name, gesture.text, delegated()).action == "help"
+            return parse(gesture.name, gesture.text, delegated()).action in {"help", "rotate-help"}
         except BadInput:
             return False
 

@@ -16,7 +16,7 @@ from bot.model import Request, RequestState, Session, SessionState, SlackUser
 from bot.ports import Clock
 from handlers.gestures import Gesture
 from handlers.identity import READS, NotOneOfUs, People
-from handlers.ports import Answers, CurrentSession, Health, Rows, SettingsHistory, Staff
+from handlers.ports import Answers, CurrentSession, Health, Rotation, Rows, SettingsHistory, Staff
 from handlers.views import home, management
 from handlers.views.blocks import View
 from handlers.views.wording import Known
@@ -43,6 +43,7 @@ class HomePage:
     session: CurrentSession
     approvals: Approvals
     health: Health
+    rotation: Rotation
     clock: Clock
     support: str
 
@@ -101,6 +102,7 @@ class HomePage:
             may={each.action.name for each in offered if each.action.own and not each.why},
             now=now,
             elsewhere=elsewhere,
+            rotation=await self.rotation.now(),
         )
 
     async def _known(self, requests: Sequence[Request]) -> list[tuple[Request, Known]]:
@@ -133,8 +135,8 @@ def _in_one_session(lately: Sequence[Request], session: Session) -> list[Request
         for request in lately
         if request.state in _CHANGED and request.plan is not None and request.plan.calls and request.session_generation
     ]
-    if session.state is SessionState.ON:
-        number = session.generation
-    else:
-        number = max((request.session_generation or 0 for request in changed), default=0)
+    held = [request for request in changed if session.holds(request)]
+    if held or session.state is SessionState.ON:
+        return held
+    number = max((request.session_generation or 0 for request in changed), default=0)
     return [request for request in changed if request.session_generation == number]

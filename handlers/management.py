@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from bot.actions import catalogue
-from bot.actions.change_settings import as_inputs
 from bot.errors import BadInput
 from bot.model import JSON, Origin, Request, RequestState, TenantSettings
 from bot.ports import Clock, Operators
@@ -57,8 +56,7 @@ class Managing:
     async def ask(self, gesture: Gesture) -> None:
         """Any other button: opens the form of the action it stands for."""
         name = management.ASKS_FOR[gesture.name]
-        inputs = as_inputs(vars(await self.settings.current())) if gesture.name == management.CHANGE else {}
-        await self.wishes.make(self._wish(gesture, name, **inputs), gesture, by_form=True)
+        await self.wishes.make(self._wish(gesture, name), gesture, by_form=True)
 
     async def _obstacle(self, settings: TenantSettings, wanted: management.Chosen) -> str:
         """Why nothing is asked for now; empty if it is."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from bot.enquiries import Offered
 from bot.model import Grant, Operator, Request, Role, Scope, Session, SettingsChange, SlackUser, Target
 from bot.ports import Message, Operators, Settings
+from bot.rotation_told import RotationNow
 
 
 class Received(Protocol):
@@ -135,6 +136,13 @@ class Health(Protocol):
 
     async def bot_identity(self) -> str:
         """What is wrong with the one that only reads, in a sentence; empty if nothing is."""
+
+
+class Rotation(Protocol):
+    """How the rotation is of what the service identity signs in with."""
+
+    async def now(self) -> RotationNow | None:
+        """How it stands; None if that cannot be known soon."""
 
 
 class Rows(Protocol):

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeGuard
 
 from bot.actions import catalogue
+from bot.alerts import CARD, LINE
 from bot.errors import LatchkeyError
 from bot.model import Request
 from bot.ports import Audience, Clock, Message, Operators, Requests
@@ -46,11 +47,11 @@ _NOT_THERE: Final = frozenset(
 )
 _SHARED: Final = "another company reads there"
 _WHY_UNHEARD: Final[Mapping[str, str]] = {
-    _SHARED: "another company reads in the approvals channel.",
-    "channel_not_found": "Slack knows no such approvals channel, or Latchkey is not in it.",
-    "not_in_channel": "Latchkey is not in the approvals channel.",
-    "is_archived": "the approvals channel is archived.",
-    "restricted_action": "Latchkey may not write in the approvals channel.",
+    _SHARED: "another company reads in the {} channel.",
+    "channel_not_found": "Slack knows no such {} channel, or Latchkey is not in it.",
+    "not_in_channel": "Latchkey is not in the {} channel.",
+    "is_archived": "the {} channel is archived.",
+    "restricted_action": "Latchkey may not write in the {} channel.",
 }
 _GONE: Final = frozenset({"message_not_found", "cant_update_message", "edit_window_closed", *_NOT_THERE})
 _BLOCKS: Final = frozenset({"invalid_blocks", "invalid_blocks_format", "invalid_attachments"})
@@ -79,6 +80,7 @@ Stands = dict[str, tuple[str, str]]
 
 
 Unheard = Callable[[Request, str, str], Awaitable[None]]
+AlertUnheard = Callable[[Message, str], Awaitable[None]]
 
 
 class Reporter:
@@ -97,8 +99,10 @@ class Reporter:
         clock: Clock,
         support: str,
         unheard: Unheard,
+        alert_unheard: AlertUnheard,
     ) -> None:
-        """*unheard* is told when the question for an approval cannot be put where it is asked, and why."""
+        """*unheard* is told when the question for an approval cannot be put where it is asked, and why; *alert_unheard*
+        when an alert cannot stand where it belongs."""
         self._outbox = outbox
         self._requests = requests
         self._operators = operators
@@ -109,6 +113,7 @@ class Reporter:
         self._clock = clock
         self._support = support
         self._unheard = unheard
+        self._alert_unheard = alert_unheard
         self._pace = Pace(clock.monotonic())
         self._tellers = asyncio.Semaphore(AT_ONCE)
         self._stories: dict[str, asyncio.Task[None]] = {}
@@ -163,7 +168,7 @@ class Reporter:
         waits, unposted = [], set()
         telling = frozenset(self._stories)
         for row in await self._outbox.pending(now):
-            root = row.message.under or row.message.key
+            root = _story_of(row.message)
             if (wait := self._wait_for(row, ticks)) > 0 or root in unposted:
                 waits.append(now + timedelta(seconds=max(wait, 0.0)))
                 if row.ts is None and row.message.under is None:
@@ -329,8 +334,9 @@ class Reporter:
     async def _nobody_heard(self, row: Outgoing, request: Request | None, why: str) -> None:
         """A question that nobody hears is not left to wait in silence."""
         if row.message.view == "approval" and request is not None and row.ts is None:
-            words = _WHY_UNHEARD.get(why, f"Slack does not take it in the approvals channel ({why}).")
-            await self._unheard(request, str(row.message.data.get("approval")), words)
+            await self._unheard(request, str(row.message.data.get("approval")), _unheard_because(why, "approvals"))
+        elif row.message.view == CARD and (row.ts is None or why == _SHARED or why in _NOT_THERE):
+            await self._alert_unheard(row.message, _unheard_because(why, "alerts"))
 
     async def _named(self, message: Message) -> str:
         name = str(message.data.get("channel") or "")
@@ -456,6 +462,15 @@ class Reporter:
 def _may_move(request: Request | None, row: Outgoing) -> TypeGuard[Request]:
     """Whether the message may stand in its requester's direct messages where its place does not take it."""
     return request is not None and row.message.audience is not Audience.CHANNEL
+
+
+def _story_of(message: Message) -> str:
+    """What it is told in one order with: alerts come one after the other, as they were raised."""
+    return "alert" if message.view in {CARD, LINE} else message.under or message.key
+
+
+def _unheard_because(why: str, channel: str) -> str:
+    return _WHY_UNHEARD.get(why, f"Slack does not take it in the {channel} channel ({why}).").format(channel)
 
 
 def _fingerprint(said: Said) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
+from bot.alerts import Alerts
 from bot.approvals import Approvals
 from bot.model import Secret
 from bot.ports import AuditTrail, Clock, Requests, Reveals
 from bot.road import Passed, unobserved
 from bot.signing_in import SigningIn
 from bot.standing import Standing
+from handlers.alerting import Alerting
 from handlers.app import Listeners, bolt_app
 from handlers.approving import Approving
 from handlers.at_home import AtHome
@@ -34,6 +36,7 @@ from handlers.ports import (
     Inbox,
     Leavers,
     Outbox,
+    Rotation,
     Rows,
     Search,
     SettingsHistory,
@@ -83,8 +86,10 @@ def slack_room(
     forms: Forms,
     worker: Worker,
     approvals: Approvals,
+    alerts: Alerts,
     signing_in: SigningIn,
     health: Health,
+    rotation: Rotation,
     passed: Passed = unobserved,
 ) -> Room:
     """The room. *forms* is made before it, for the runner; *worker* is the runner's."""
@@ -94,7 +99,7 @@ def slack_room(
     wishes = Wishes(clock, operators, settings, requests, worker, forms, zone, ticket_pattern, passed)
     buttons = Buttons(clock, slack, desk, places, wishes, requests, reveals, standing, approvals, worker)
     sign_ins = SignIns(slack, voice, desk, people, wishes, requests, signing_in)
-    page = HomePage(people, operators, settings, answers, rows, session, approvals, health, clock, support)
+    page = HomePage(people, operators, settings, answers, rows, session, approvals, health, rotation, clock, support)
     home = Home(slack=slack, page=page, clock=clock)
     listeners = Listeners(
         guard=Guard(people, voice, audit),
@@ -103,6 +108,7 @@ def slack_room(
         buttons=buttons,
         options=Options(clock, desk, search),
         approving=Approving(slack, desk, people, operators, approvals, worker, sign_ins),
+        alerting=Alerting(alerts, people, wishes, requests, audit),
         sign_ins=sign_ins,
         home=home,
         at_home=AtHome(clock, slack, operators, session, answers, wishes, sign_ins),
@@ -130,5 +136,6 @@ def slack_room(
         clock=clock,
         support=support,
         unheard=approvals.unheard,
+        alert_unheard=alerts.unheard,
     )
     return Room(front_door, reporter, home)

@@ -10,7 +10,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from bot import policy
-from bot.actions import catalogue
+from bot.actions import catalogue, change_settings
 from bot.command import looks_exact
 from bot.errors import Conflict
 from bot.model import AuditRecord, Request, RequestState, Rights
@@ -116,6 +116,9 @@ class Wishes:
     async def _with_form(self, wish: Request, gesture: Gesture, view: str | None) -> Request:
         """Until its form is open the request waits, and would offer *Continue* if nothing more happened."""
         now = self.clock.now()
+        if wish.action == change_settings.ACTION.name and not wish.undo_of:
+            settings = await self.settings.current()
+            wish = replace(wish, inputs=change_settings.begun_with(vars(settings), wish.inputs))
         waiting = replace(wish, state=RequestState.AWAITING_CONFIRMATION, due_at=now + FORM_FOR)
         fallback = Message(
             f"continue:{wish.id}", "continue", wish.id, audience=Audience.REQUESTER, after=now + UNOPENED

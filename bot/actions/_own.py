@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from bot.model import JSON, Call, Expect, ReadBack, SlackUser, Target, TargetKind
 from bot.ports import Reader
+from bot.rotation_schedule import clock
 
 OWN: Final = "latchkey"
 """What an address begins with that is Latchkey's own (`bot/office/`)."""
@@ -31,15 +32,24 @@ SETTINGS: Final[Mapping[str, str]] = {
     "idle_minutes": "minutes after which an unused session ends",
     "absolute_minutes": "minutes after which a session ends anyway",
     "retention_days": "days for which the audit trail is kept",
+    "rotation_days": "days after which the password is changed",
+    "rotation_weekdays": "days of the week on which it is changed",
+    "rotation_from": "when the hours begin in which it is changed",
+    "rotation_until": "when the hours end in which it is changed",
     "never_touch_group": "the group of accounts that are never touched",
     "ask_first_group": "the group of accounts to ask about first",
 }
 """What the settings are called; those that are missing here say the same as others."""
 
 
-def shown(value: JSON) -> str:
-    """A setting's value in words."""
+_TIMES_OF_DAY: Final = frozenset({"rotation_from", "rotation_until"})
+
+
+def shown(value: JSON, name: str = "") -> str:
+    """A setting's value in words; *name* is that of a setting which is kept as something people would not write."""
     match value:
+        case int() if name in _TIMES_OF_DAY:
+            return clock(value)
         case bool():
             return "yes" if value else "no"
         case tuple() | list():

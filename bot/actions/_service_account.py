@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import combinations
 from typing import Any, Final
@@ -255,6 +255,10 @@ ANY_ADMINISTRATOR: Final = (
     "For this an administrator signs in with an account of their own, as Global Administrator; nothing of that account "
     "stays with Latchkey."
 )
+_WHO_MAY_RESET: Final = (
+    "For this an administrator signs in with an account of their own, as Privileged Authentication Administrator or "
+    "Global Administrator; nothing of that account stays with Latchkey."
+)
 _ALL_POWERFUL: Final = (
     "As a Global Administrator the account could do anything in the tenant, also to every administrator. The actions "
     "there are do not need it."
@@ -273,16 +277,38 @@ def set_up_account(now: Mapping[str, Any], name: str, found: Found | None, *, ev
     if found is not None and found.why_not:
         raise NotPossible(f"{found.name} {found.why_not}, so it cannot be worked with. Choose another name.")
     name = found.name if found else name
-    account = {"account": name}
-    before = _make(name) if found is None else _take(found)
+    current = "Making that password the current one"
     calls = (
-        _desk_call("PUT", ("secrets", "pending"), account, "Storing a new password in Key Vault", _waits(name, True)),
-        before,
-        _desk_call("PUT", ("proof",), _proof(IdentityKind.SERVICE_ACCOUNT, name), f"Signing in as {name}", _NEVER),
-        _desk_call("PUT", ("secrets", "current"), account, "Making that password the current one", _waits(name, False)),
+        *_new_password(name, _make(name) if found is None else _take(found)),
+        _desk_call("PUT", ("secrets", "current"), {"account": name}, current, _waits(name, False)),
     )
     return Steps(_account_changes(name, found), calls, _account_notes(found)) + _roles_and_choice(
         now, IdentityKind.SERVICE_ACCOUNT, name, found, everything=everything
+    )
+
+
+def reset(found: Found) -> Steps:
+    """Give the account another password, and let it sign in again if it was disabled. The rotation then makes it the
+    current one. Raises `NotPossible`."""
+    if found.why_not:
+        raise NotPossible(f"{found.name} {found.why_not}, so Latchkey cannot give it another password.")
+    changes: tuple[Change, ...] = (Change("password", None, "a new one, which is in Key Vault before it is set"),)
+    enable: tuple[Call, ...] = ()
+    if not found.enabled:
+        changes += (Change("account", f"{found.name}, disabled", "enabled"),)
+        enable = (_enable(found, True),)
+    calls = _new_password(found.name, *enable, _take(replace(found, enabled=True)))
+    return Steps(changes, calls, (_WHO_MAY_RESET, _replaced(found)))
+
+
+def _new_password(name: str, *sets: Call) -> tuple[Call, ...]:
+    """The steps in which an account gets another password, stored before *sets*, which set it, and proved. What is left
+    to do is to make it the current one."""
+    account, proof = {"account": name}, _proof(IdentityKind.SERVICE_ACCOUNT, name)
+    return (
+        _desk_call("PUT", ("secrets", "pending"), account, "Storing a new password in Key Vault", _waits(name, True)),
+        *sets,
+        _desk_call("PUT", ("proof",), proof, f"Signing in as {name}", _NEVER),
     )
 
 
@@ -389,8 +415,11 @@ def _account_changes(name: str, found: Found | None) -> tuple[Change, ...]:
 def _account_notes(found: Found | None) -> tuple[str, ...]:
     if found is None:
         return (_NOTHING_MORE,)
-    replaced = f"The password of {found.name} is replaced: whoever uses that account by hand cannot sign in any more."
-    return (replaced, _NOTHING_MORE)
+    return (_replaced(found), _NOTHING_MORE)
+
+
+def _replaced(found: Found) -> str:
+    return f"The password of {found.name} is replaced: whoever uses that account by hand cannot sign in any more."
 
 
 # --- How it goes ----------------------------------------------------------------------------------------------------

@@ -49,8 +49,8 @@ class Desk(Protocol):
     """
 
     async def read(self, path: tuple[str, ...], query: Mapping[str, str]) -> dict[str, Any]:
-        """What is there now; `query["by"]` is the operator for whom it is read. Raises `BadInput` for an address it
-        does not know."""
+        """What is there now; `query["by"]` is the operator for whom it is read, `query["for"]` the request that reads
+        it. Raises `BadInput` for an address it does not know."""
 
     async def carry_out(self, errand: Errand) -> str | None:
         """Change it, audited; what the step says of it, if there is more to say than its title.
@@ -165,6 +165,13 @@ class Office:
         return body
 
 
+def _who_may(call: Call) -> str:
+    """Which administrator may do this (Graph docs: *Update user*, *Who can perform sensitive actions*)."""
+    if call.method == "PATCH" and call.path[0] == "users":
+        return "Privileged Authentication Administrator or a Global Administrator"
+    return "Global Administrator"
+
+
 @dataclass(frozen=True)
 class _Counter:
     """The office as one request reaches it: it looks like the tenant."""
@@ -176,7 +183,7 @@ class _Counter:
         if path == SIGNED_IN:
             return {"upn": self.office.signed_in(self.request)}
         if path[0] == OWN:
-            asked = {**(query or {}), "by": self.request.operator_id or ""}
+            asked = {**(query or {}), "by": self.request.operator_id or "", "for": self.request.id}
             return await self.office.desk(path[1:]).read(path[2:], asked)
         return await self.office.directory.get(*path, query=query, eventual=eventual)
 
@@ -208,7 +215,7 @@ class _Counter:
                 who = self.office.signed_in(self.request)
                 self.office.done_with(self.request)  # whoever goes on needs another account
                 raise GraphRefused(
-                    f"Microsoft does not let {who} do this. Sign in with an account that is a Global Administrator.",
+                    f"Microsoft does not let {who} do this. Sign in with an account that is a {_who_may(call)}.",
                     answer=error.answer,
                 ) from error
         request = self.request

@@ -145,7 +145,7 @@ def _waiting(waiting: Sequence[tuple[Request, Known]]) -> list[Block]:
 def _done(facts: HomeFacts) -> list[Block]:
     if not facts.done:
         return []
-    now = facts.session.state is SessionState.ON and facts.done[0][0].session_generation == facts.session.generation
+    now = facts.session.state is SessionState.ON and facts.session.holds(facts.done[0][0])
     title = "*What you changed in this session*" if now else "*What you changed in the last session*"
     lines = [
         joined([markup("• {}", wish(request, action)), when(request.finished_at or request.created_at)], "  ·  ")

@@ -12,8 +12,10 @@ from bot.actions._own import SETTINGS, shown
 from bot.errors import BadInput
 from bot.model import JSON, Grant, Mode, Operator, Request, Session, SessionState, SettingsChange
 from bot.model import TenantSettings as Settings
+from bot.rotation_schedule import described
+from bot.rotation_told import RotationNow
 from handlers.ports import Holding
-from handlers.views import approval
+from handlers.views import approval, rotation
 from handlers.views.blocks import (
     Block,
     Markup,
@@ -53,6 +55,7 @@ ASKS_FOR: Final[Mapping[str, str]] = {
     GRANT: "grant-role",
     REVOKE: "revoke-role",
     DEFINE: "define-role",
+    **rotation.ASKS_FOR,
 }
 """Each other button, and the action whose form it opens."""
 
@@ -86,6 +89,8 @@ class Facts:
     may: Collection[str]
     now: datetime
     elsewhere: Collection[str] = ()
+    rotation: RotationNow | None = None
+    """None if it is not known just now."""
 
 
 def build(facts: Facts) -> list[Block]:
@@ -97,6 +102,7 @@ def build(facts: Facts) -> list[Block]:
         section(Markup("*Identities*")),
         *sections(_identities(facts)),
         *_buttons(facts, (SET_UP, f"Set up {'another' if facts.settings.identity_id else 'the'} service identity …")),
+        *rotation.tile(facts.rotation, facts.may),
         *_open([each for each in facts.open if each[0].id not in facts.elsewhere]),
         *_reviews(facts.reviews),
         section(Markup("*Settings*")),
@@ -202,10 +208,10 @@ def _asked_already(request: Request, known: Known) -> Markup:
 
 
 def _difference(change: SettingsChange) -> Markup:
-    there = ((SETTINGS[name], *values) for name, values in change.changed.items() if name in SETTINGS)
     lines = [
-        markup("{}: {} → {}", called, with_channels(shown(before)), with_channels(shown(after)))
-        for called, before, after in there
+        markup("{}: {} → {}", SETTINGS[name], with_channels(shown(before, name)), with_channels(shown(after, name)))
+        for name, (before, after) in change.changed.items()
+        if name in SETTINGS
     ]
     return joined(lines, "; ")
 
@@ -275,6 +281,7 @@ def _settings(settings: Settings) -> list[Markup]:
             _long(settings.absolute_minutes),
         ),
         markup("The audit trail is kept for {} days.", settings.retention_days),
+        markup("The password Latchkey works with is changed {}.", described(settings)),
     ]
 
 

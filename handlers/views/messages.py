@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from bot.model import Request
-from handlers.views import answer, approval, audit, card, closing, continuing, leaving, roles, signing_in, steps
+from handlers.views import alert, answer, approval, audit, card, closing, continuing, leaving, roles, signing_in, steps
 from handlers.views.blocks import Said
 from handlers.views.wording import Known
 
@@ -32,5 +32,7 @@ NOTICES: Final[Mapping[str, Callable[[Known], Said | None]]] = {
     "operator-left": leaving.operator_left,
     "group-unread": leaving.group_unread,
     "grant-ends": roles.grant_ends,
+    "alert": alert.card,
+    "alert-line": alert.line,
 }
 """Messages about no request, made of what came with them (`known.data`)."""

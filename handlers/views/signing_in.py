@@ -35,8 +35,8 @@ _TITLE: Final = "Sign in at Microsoft"
 _WHY: Final = {
     Purpose.LINK: "Sign in with the Microsoft account that is yours, so that Latchkey knows it belongs to you.",
     Purpose.SESSION: "Sign in with your own administrator account. Latchkey works with it while your session is on.",
-    Purpose.SET_UP: "Sign in with the account of a Global Administrator or a Privileged Role Administrator. Latchkey "
-    "uses it for this one request, and keeps nothing of it.",
+    Purpose.SET_UP: "Sign in with an administrator's account that has a role the request names; a Global Administrator "
+    "may do it all. Latchkey uses it for this one request, and keeps nothing of it.",
     Purpose.APPROVAL: "Sign in with the account that is linked to you, so that it is certain who approves.",
 }
 
