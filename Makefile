@@ -10,7 +10,7 @@ sandbox: $(READY)  ## Try it: the real bot against a pretend Slack and a pretend
 	$(BIN)/latchkey sandbox $(ARGS)
 
 test: $(READY)  ## Everything: all tests, then lint and types
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 	$(MAKE) --no-print-directory check
 
 quick: $(READY)  ## The tests that take no time

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.rotation.tried import pytest_terminal_summary as pytest_terminal_summary  # a hook, which pytest looks for
 from tests.stage import Stage, open_stage
 
 

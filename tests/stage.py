@@ -130,12 +130,13 @@ async def open_stage(
     limits: RateLimits | None = None,
     mode: Mode = Mode.ADVANCED,
     callback: bool = False,
+    paging: bool = False,
     **settings: str,
 ) -> AsyncIterator[Stage]:
     """A new world with a bot that was set up, connected. *settings* are further `LATCHKEY_` settings."""
     async with AsyncExitStack() as stack:
         world = await stack.enter_async_context(
-            World(transport=transport, state=folder, limits=limits, callback=callback)
+            World(transport=transport, state=folder, limits=limits, callback=callback, paging=paging)
         )
         further = {f"LATCHKEY_{name.upper()}": value for name, value in settings.items()}
         stack.enter_context(environment({**world.environment(), **further}))

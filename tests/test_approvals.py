@@ -173,7 +173,7 @@ async def test_help_desk_cannot_approve(vip: Vip) -> None:
     told = len(slack.ephemerals("olive"))
     await slack.click("olive", card, "Approve")
 
-    assert "You may not use" in await vip.said_to("olive", told)
+    assert "You may not approve what others ask for" in await vip.said_to("olive", told)
     assert (await vip.row()).state is RequestState.AWAITING_APPROVAL
 
 

@@ -204,6 +204,28 @@ def test_the_mode_command_takes_a_mode_a_switch_or_what_is_to_be_done_about_the_
     assert read(typed, "/m365-mode") == wanted
 
 
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        ("", Parsed("rotate-status")),
+        ("Status", Parsed("rotate-status")),
+        ("help", Parsed("rotate-help")),
+        ("?", Parsed("rotate-help")),
+        ("history", Parsed("rotate-history")),
+        ("now", Parsed("rotate-now")),
+        ("Now —reason “somebody saw it”", Parsed("rotate-now", reason="somebody saw it")),
+        ("back", Parsed("rotate-back")),
+        ("roll back", Parsed("rotate-back")),
+        ("rollback --ticket INC-7", Parsed("rotate-back", ticket="INC-7")),
+        ("drill", Parsed("rotate-drill")),
+        ("drill —fail", Parsed("rotate-drill", options={"fail": "yes"})),
+        ("recover --preview", Parsed("recover-password", preview=True)),
+    ],
+)
+def test_the_rotate_command_tells_or_takes_what_is_to_be_done(typed: str, wanted: Parsed) -> None:
+    assert read(typed, "/m365-rotate") == wanted
+
+
 def test_time_spans_are_minutes_hours_days_or_weeks() -> None:
     assert [read_span(span, "since") for span in ("90m", "12h", "7D", "2w")] == [
         timedelta(minutes=90),
@@ -312,7 +334,12 @@ MALFORMED = [
     ("/m365-mode", "set-up --kind robot", "managed-identity"),
     ("/m365-mode", "settings help", "--reason"),
     ("/m365-mode", "advanced please", "--reason"),
-    ("/m365-rotate", "now", "/m365 help"),
+    ("/m365-rotate", "later", "`now`"),
+    ("/m365-rotate", "reover", "`/m365-rotate recover`"),
+    ("/m365-rotate", "now please", "--reason"),
+    ("/m365-rotate", "status of svc", "--reason"),
+    ("/m365-rotate", "drill --fail perhaps", "perhaps"),
+    ("/m365-turn", "now", "/m365 help"),
     ("", "", "/m365 help"),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import json
 import re
@@ -15,13 +16,14 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from pathlib import Path
 from string import Formatter
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 from pydantic import SecretStr
 
-from bot import command
+from bot import command, watched
 from bot.actions import catalogue, delegated
 from bot.actions._action import Action
 from bot.actions._rights import commands
@@ -32,6 +34,7 @@ from bot.config import Config
 from bot.directory import PERMISSIONS
 from bot.directory_roles import HARMLESS, NAMES, names_of
 from bot.model import IdentityKind, Plan, Secret
+from handlers.views.alert import OFFERS
 from sandbox.dialogue import Deed, DialogueError, parse
 from sandbox.faults import Faults
 from storage.audit import AuditTrail
@@ -469,3 +472,42 @@ async def test_the_example_plans_a_change_that_can_be_stored_read_back_and_undon
 def test_the_manifest_command_prints_the_manifest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["manifest"]) == 0
     assert json.loads(capsys.readouterr().out) == manifest()
+
+
+# --- rotation.md ------------------------------------------------------------------------------------------------------
+
+
+def kinds_of_alerts() -> set[str]:
+    """The kinds of all troubles that the program makes, wherever it does."""
+    found = set(watched.KINDS)
+    for file in (ROOT / "bot").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Trouble":
+                kind = next((word.value for word in node.keywords if word.arg == "kind"), None) or node.args[0]
+                found |= _meant(kind, importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts)))
+    return found
+
+
+def _meant(kind: ast.expr, module: ModuleType) -> set[str]:
+    match kind:
+        case ast.Constant(value=str(value)):
+            return {value}
+        case ast.IfExp(body=one, orelse=other):
+            return _meant(one, module) | _meant(other, module)
+        case ast.Name(id=name) if hasattr(module, name):
+            return {getattr(module, name)}
+        case ast.Name():  # a parameter of a function of bot/watched.py, whose kinds are listed there
+            return set()
+    raise AssertionError(ast.unparse(kind))
+
+
+def test_the_runbook_has_a_row_for_every_alert() -> None:
+    rows = [re.findall(r"^`([a-z-]+)`", row[0])[0] for row in rows_of(generated("docs/rotation.md", "alerts"))]
+
+    assert set(rows) == kinds_of_alerts()
+
+
+def test_the_buttons_of_the_runbook_are_those_of_the_card() -> None:
+    pressed = set(re.findall(r"\*\*([^*]+)\*\*", text_of("docs/rotation.md").split("## Runbook")[1]))
+
+    assert pressed == {*OFFERS.values(), "Acknowledge"}

@@ -23,8 +23,8 @@ async def test_a_sound_installation_has_nothing_to_put_right(stage: Stage) -> No
 
     assert [line for line in found.values() if not line.well] == []
     assert list(found) == [
-        "Slack", "Key Vault", "Bot identity", "Operators", "Entra licence", "Service identity", "Protection",
-        "Sign-in", "Audit trail",
+        "Slack", "Key Vault", "Bot identity", "Operators", "Entra licence", "Service identity", "Rotation",
+        "Protection", "Sign-in", "Audit trail",
     ]  # fmt: skip
 
 
@@ -90,3 +90,31 @@ async def test_a_missing_directory_role_is_named_with_the_actions_that_need_it(s
 
     assert "add-to-group" in found.found
     assert "Groups Administrator" in found.remedy
+
+
+async def test_what_keeps_the_rotation_from_going_by_itself_is_said_with_its_remedy(stage: Stage) -> None:
+    """Its own line, which says how old the password is and when it is changed next as long as all is well."""
+    vault, secret = stage.world.vault, "latchkey-service-account"
+    found = (await lines(stage))["Rotation"]
+    assert found.well
+    assert "old; changed next" in found.found
+
+    password = stage.world.directory.password_of(SERVICE_ACCOUNT)
+    vault.put(secret, "Waits-For-Nobody-1", tags={"state": "pending", "account": SERVICE_ACCOUNT})
+    assert "/m365-rotate now" in (await lines(stage))["Rotation"].remedy
+
+    vault.put(secret, "Switched-Off-1", tags={"state": "current", "account": SERVICE_ACCOUNT}).enabled = False
+    vault.put(secret, password, tags={"state": "current", "account": SERVICE_ACCOUNT})
+    assert "Enable it again in Key Vault" in (await lines(stage))["Rotation"].remedy
+
+
+async def test_a_tenant_that_locks_accounts_sooner_is_told_to_latchkey(stage: Stage) -> None:
+    rules = {"displayName": "Password Rule Settings", "values": [{"name": "LockoutThreshold", "value": "5"}]}
+    stage.world.faults.add(Rule("graph", "GET", "/groupSettings", Answer(200, {"value": [rules]})))
+
+    assert "LATCHKEY_LOCKOUT_THRESHOLD=5" in (await lines(stage))["Rotation"].remedy
+
+
+async def test_in_default_mode_there_is_nothing_to_rotate(tmp_path: Path) -> None:
+    async with open_stage(tmp_path, mode=Mode.DEFAULT) as stage:
+        assert "no password to rotate" in (await lines(stage))["Rotation"].found

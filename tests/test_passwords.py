@@ -6,6 +6,7 @@ import math
 import random
 import shlex
 import string
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -100,6 +101,31 @@ def test_a_service_account_s_password_has_four_classes_and_survives_slack_and_sh
         assert not set(password) & set("<>&*_~`:@")
         assert password[0].isalnum()
         assert password[-1].isalnum()
+
+
+def test_ten_thousand_service_account_passwords_are_sound_and_their_characters_are_evenly_spread() -> None:
+    names = ["Latchkey Admin", "svc-latchkey@contoso.com", "Contoso"]
+    passwords = [service_password(names).reveal() for _ in range(10_000)]
+
+    assert len(set(passwords)) == 10_000
+    classes = (string.ascii_lowercase, string.ascii_uppercase, string.digits, SURVIVING)
+    for password in passwords:
+        assert len(password) == 16
+        assert all(set(password) & set(each) for each in classes)
+        assert set(password) <= set("".join(classes))
+        read = password.lower().translate(str.maketrans("01$@!3457", "olsaieast"))
+        letters = "".join(char for char in read if char.isalpha())
+        assert not any(part in letters for part in ("latchkey", "admin", "contoso"))
+    # Within a class every character must be as likely as any other. The limits let one run in 100,000 fail by chance.
+    for each, limit in zip(classes, (67, 67, 40, 26), strict=True):
+        counts = Counter(char for password in passwords for char in password if char in each)
+        expected = counts.total() / len(each)
+        assert sum((counts[char] - expected) ** 2 / expected for char in each) < limit
+    # The rule of the four classes favours the smaller ones, by little; the edges hold no sign.
+    inner = Counter(char for password in passwords for char in password[1:-1])
+    share = {each: sum(inner[char] for char in each) / inner.total() / len(each) for each in classes}
+    assert 0.9 < share[string.ascii_lowercase] * 66 < 1
+    assert share[string.ascii_lowercase] < share[string.digits] < share[SURVIVING] < 2 / 66
 
 
 def test_nothing_of_the_account_s_name_is_in_its_password() -> None:

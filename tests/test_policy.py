@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -37,6 +38,7 @@ from bot.model import (
     SessionState,
     SlackUser,
     TenantSettings,
+    digest,
 )
 from bot.policy import (
     ADMIN_COMMAND,
@@ -243,6 +245,27 @@ def test_an_action_that_declares_it_needs_an_approval_whomever_it_is_done_to() -
 
     assert decision.verdict is Verdict.NEEDS_APPROVAL
     assert refusal(decision) is Code.APPROVAL
+
+
+def test_a_plan_may_ask_for_an_approval_and_says_why() -> None:
+    asked = question()
+    plan = Plan(changes=(), calls=(), approval="The management session is on.")
+    decision = decide(replace(asked, plan=plan))
+
+    assert decision.verdict is Verdict.NEEDS_APPROVAL
+    assert decision.deny is not None
+    assert words(decision.deny) == "The management session is on. Somebody else has to approve this."
+    assert decide(replace(asked, plan=replace(plan, approval=""))).verdict is Verdict.ALLOW
+
+
+def test_whether_a_plan_asks_for_an_approval_is_no_part_of_what_is_agreed_to() -> None:
+    """The session may go off while the question waits."""
+    plan = Plan(changes=(), calls=())
+    asking = replace(plan, approval="The management session is on.")
+    about: dict[str, Any] = {"action": "x", "target_id": "y", "inputs": {}, "mode": "advanced", "identity_id": "z"}
+
+    assert digest(plan=plan, **about) == digest(plan=asking, **about)
+    assert Plan.from_json(asking.to_json()) == asking
 
 
 def test_an_approval_does_not_help_where_something_else_refuses() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import product
@@ -75,7 +76,7 @@ class OneGraph:
 
 @dataclass
 class Account:
-    """An identity whose sign-in waits until it may go on, and fails when told to."""
+    """An identity whose sign-in waits until it may go on, and fails when told to. `at_once` are the openings."""
 
     clock: ManualClock
     sign_ins: int = 0
@@ -86,16 +87,17 @@ class Account:
 
     async def sign_in(self, show: Callable[[str, str], None], *, claims: str | None = None) -> Token:
         self.sign_ins += 1
-        self.at_once += 1
+        opens = hasattr(show, "__self__")  # a renewal shows its steps to nobody
+        self.at_once += opens
         self.most_at_once = max(self.most_at_once, self.at_once)
         show("vault", "Reading the credential from Key Vault")
         try:
             await self.may_go_on.wait()
         finally:
-            self.at_once -= 1
+            self.at_once -= opens
         if self.fails:
             raise VaultProblem("Key Vault cannot be reached. Try again.", reason="unreachable")
-        return Token(Secret("token"), self.clock.now() + timedelta(hours=1))
+        return Token(Secret(f"token {self.sign_ins}"), self.clock.now() + timedelta(hours=1))
 
 
 @dataclass
@@ -105,6 +107,13 @@ class Memory:
     settings: TenantSettings = SET_UP
     saved: list[Session] = field(default_factory=list)
     audited: list[str] = field(default_factory=list)
+    alive: set[int] = field(default_factory=set)
+    """The generations of the session that is on, as the rows tell it."""
+    durable: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set unless it takes a while until a row is durable."""
+
+    def __post_init__(self) -> None:
+        self.durable.set()
 
     async def current(self) -> TenantSettings:
         return self.settings
@@ -115,6 +124,12 @@ class Memory:
     async def save(self, session: Session, *audit: AuditRecord) -> None:
         self.saved.append(session)
         self.audited.extend(record.kind for record in audit)
+        if session.state is not SessionState.ON or self.audited[-1] == "session.opened":
+            self.alive.clear()
+        if session.state is SessionState.ON:
+            self.alive.add(session.generation)
+        await asyncio.sleep(0)
+        await self.durable.wait()
 
 
 @dataclass
@@ -171,6 +186,7 @@ LEADS_TO = {
     (SessionState.ENABLING, Event.OPENED): SessionState.ON,
     (SessionState.ENABLING, Event.FAILED): SessionState.DEGRADED,
     (SessionState.ENABLING, Event.ENDED): SessionState.OFF,
+    (SessionState.ON, Event.RENEWED): SessionState.ON,
     (SessionState.ON, Event.ENDED): SessionState.OFF,
     (SessionState.ON, Event.LOST): SessionState.DEGRADED,
     (SessionState.ON, Event.SWITCH): SessionState.SWITCHING,
@@ -384,7 +400,159 @@ async def test_an_identity_that_can_no_longer_sign_in_ends_the_session_and_the_n
     assert (await scene.ensure()).session.generation > right.session.generation
 
 
-# --- whatever happens ------------------------------------------------------------------------------------------------
+# --- renewing --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_renewed_session_goes_on_and_so_does_what_is_under_way(scene: Scene) -> None:
+    before = await scene.ensure()
+    seen: list[Session] = []
+    scene.session.on_change(seen.append)
+    scene.clock.advance(60)
+    await scene.session.renew("A new password is in force.")
+    after = await scene.ensure()
+
+    assert after.session.generation > before.session.generation
+    assert scene.session.current.absolute_until == before.session.absolute_until
+    assert scene.session.current.opened_at == before.session.opened_at
+    assert [session.state for session in seen] == [SessionState.ON]
+    assert scene.memory.audited == ["session.opened", "session.renewed"]
+    assert (await token_of(before), await token_of(after)) == ("token 1", "token 2")
+    await scene.passes(timedelta(minutes=30))
+    assert scene.session.current.why == "Nobody used it for a while."
+    assert await allowed(before, after) == []
+
+
+async def test_what_is_under_way_gets_another_token_by_a_sign_in_of_its_own(scene: Scene) -> None:
+    before = await scene.ensure()
+    await scene.session.renew("A new password is in force.")
+    refused = await tokens_of(before).token()
+    await asyncio.gather(*(tokens_of(before).fresh_token(refused, "{}") for _ in range(2)))
+
+    assert (await token_of(before), await token_of(await scene.ensure())) == ("token 3", "token 2")
+    scene.account.fails = True
+    with pytest.raises(SessionNotOpened):
+        await tokens_of(before).fresh_token(await tokens_of(before).token())
+    assert scene.is_in(SessionState.ON)
+    assert await allowed(before, await scene.ensure()) == [1]
+
+
+@pytest.mark.parametrize("end", ["off", "switch", "lost", "forbidden", "idle", "another account"])
+async def test_however_it_ends_what_was_under_way_before_it_was_renewed_loses_its_right(scene: Scene, end: str) -> None:
+    rights = [await scene.ensure()]
+    for _ in range(2):
+        await scene.session.renew("A new password is in force.")
+        rights.append(await scene.ensure())
+    assert await allowed(*rights) == [0, 1, 2]
+    match end:
+        case "off":
+            await scene.session.end(by="ana")
+        case "switch":
+            await scene.session.begin_switch(by="ana")
+        case "lost":
+            scene.account.fails = True
+            with pytest.raises(SessionNotOpened):
+                await tokens_of(rights[-1]).fresh_token(await tokens_of(rights[-1]).token())
+        case "forbidden":
+            await scene.session.forbid("Row 7 of the audit trail was changed.")
+        case "idle":
+            await scene.passes(timedelta(minutes=31))
+        case "another account":
+            scene.memory.settings = replace(SET_UP, identity_id="another")
+            await scene.session.renew("A new password is in force.")  # nothing is signed in for a session that must end
+            assert scene.account.sign_ins == 3
+            rights.append(await scene.ensure())
+
+    assert await allowed(*rights) == ([3] if end == "another account" else [])
+
+
+async def test_a_renewal_that_fails_leaves_everything_as_it_was(scene: Scene) -> None:
+    right = await scene.ensure()
+    scene.account.fails = True
+    with pytest.raises(VaultProblem):
+        await scene.session.renew("A new password is in force.")
+
+    assert scene.is_in(SessionState.ON)
+    assert await scene.ensure() is right
+    assert await allowed(right) == [0]
+    assert scene.memory.audited == ["session.opened"]
+
+
+async def test_what_is_off_or_failed_is_not_renewed_and_opens_afresh(scene: Scene) -> None:
+    await scene.session.renew("A new password is in force.")
+    assert scene.is_in(SessionState.OFF)
+    scene.account.fails = True
+    with pytest.raises(SessionNotOpened):
+        await scene.ensure()
+    await scene.session.renew("A new password is in force.")
+
+    assert scene.is_in(SessionState.DEGRADED)
+    assert scene.account.sign_ins == 1
+
+
+async def test_what_was_being_opened_is_renewed_once_it_is_on_and_nobody_waits_for_that(scene: Scene) -> None:
+    scene.account.may_go_on.clear()
+    opening = asyncio.create_task(scene.ensure())
+    await asyncio.sleep(0)
+    renewing = asyncio.create_task(scene.session.renew("A new password is in force."))
+    scene.account.may_go_on.set()
+    right = await opening
+    scene.account.may_go_on.clear()
+    await scene.passes(timedelta())
+    assert await scene.ensure() is right
+    scene.account.may_go_on.set()
+    await renewing
+
+    assert (await scene.ensure()).session.generation > right.session.generation
+
+
+async def test_what_ends_while_it_is_renewed_stays_ended(scene: Scene) -> None:
+    right = await scene.ensure()
+    scene.account.may_go_on.clear()
+    renewing = asyncio.create_task(scene.session.renew("A new password is in force."))
+    await scene.passes(timedelta())
+    await scene.session.end(by="ana")
+    scene.account.may_go_on.set()
+    await renewing
+
+    assert scene.is_in(SessionState.OFF)
+    assert await allowed(right) == []
+    assert scene.memory.audited == ["session.opened", "session.ended"]
+
+
+async def test_what_ends_while_that_it_was_renewed_is_written_down_stays_ended(scene: Scene) -> None:
+    right = await scene.ensure()
+    scene.memory.durable.clear()
+    renewing = asyncio.create_task(scene.session.renew("A new password is in force."))
+    await scene.passes(timedelta())
+    ending = asyncio.create_task(scene.session.end(by="ana"))
+    await scene.passes(timedelta())
+    scene.memory.durable.set()
+    await asyncio.gather(renewing, ending)
+
+    assert scene.memory.audited == ["session.opened", "session.renewed", "session.ended"]
+    assert scene.is_in(SessionState.OFF)
+    assert scene.session.acting() is None
+    assert await allowed(right) == []
+
+
+def tokens_of(right: Acting) -> TokenSource:
+    assert isinstance(right.graph, OneGraph)
+    return right.graph.tokens
+
+
+async def token_of(right: Acting) -> str:
+    return (await tokens_of(right).token()).value.reveal()
+
+
+async def allowed(*rights: Acting) -> list[int]:
+    """Which of them may still act."""
+    found = []
+    for number, right in enumerate(rights):
+        with suppress(SessionEnded):
+            await right.graph.get("me")
+            found.append(number)
+    return found
+
 
 # --- switching -------------------------------------------------------------------------------------------------------
 
@@ -454,14 +622,17 @@ async def test_a_bot_that_died_in_the_middle_of_a_switch_starts_with_the_session
 
 MOVES = st.lists(
     st.sampled_from(
-        ["ask", "act", "off", "wait", "fail", "heal", "extend", "hold", "release", "begin switch", "end switch"]
+        [
+            *("ask", "act", "act as before", "off", "wait", "fail", "heal", "extend", "hold", "release"),
+            *("begin switch", "end switch", "renew"),
+        ]
     ),
     min_size=1,
     max_size=40,
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(MOVES)
 def test_nobody_acts_with_a_passed_generation_and_one_opening_is_under_way(moves: list[str]) -> None:
     async def play() -> None:
@@ -475,7 +646,11 @@ def test_nobody_acts_with_a_passed_generation_and_one_opening_is_under_way(moves
                 await right.graph.send(Call("POST", ("x",)), attempt_id="a")
             except (SessionEnded, SessionNotOpened):
                 return
-            assert right.session.generation == scene.session.current.generation
+            assert right.session.generation in scene.memory.alive
+
+        async def renew() -> None:
+            with suppress(VaultProblem):
+                await scene.session.renew("A new password is in force.")
 
         for move in moves:
             rights = [task.result() for task in asked if task.done() and not task.exception()]
@@ -484,6 +659,10 @@ def test_nobody_acts_with_a_passed_generation_and_one_opening_is_under_way(moves
                     asked.append(asyncio.create_task(scene.ensure()))
                 case "act" if rights:
                     acts.append(asyncio.create_task(act(rights[-1])))
+                case "act as before" if rights:
+                    acts.append(asyncio.create_task(act(rights[len(rights) // 2])))
+                case "renew":
+                    acts.append(asyncio.create_task(renew()))
                 case "off":
                     await scene.session.end(by="ana")
                 case "wait":
@@ -509,6 +688,9 @@ def test_nobody_acts_with_a_passed_generation_and_one_opening_is_under_way(moves
         assert scene.account.most_at_once <= 1
         generations = [session.generation for session in scene.memory.saved]
         assert generations == sorted(generations)
+        acting = scene.session.acting()
+        assert (acting is not None) == scene.is_in(SessionState.ON) == bool(scene.memory.alive)
+        assert acting is None or acting.session.generation == scene.session.current.generation
         await scene.session.close()
 
     asyncio.run(play())

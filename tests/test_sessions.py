@@ -13,7 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.errors import LatchkeyError, NotPossible, Retry, SessionEnded, SessionNotOpened, SignInCategory, SignInFailed
+from bot.errors import (
+    LatchkeyError,
+    NotPossible,
+    Retry,
+    SessionEnded,
+    SessionNotOpened,
+    SignInCategory,
+    SignInFailed,
+    VaultProblem,
+)
 from bot.model import (
     AuditRecord,
     Call,
@@ -108,9 +117,12 @@ class Service:
     """The service identity of Advanced mode."""
 
     entra: Entra
+    fails: LatchkeyError | None = None
 
     async def sign_in(self, show: Any, *, claims: str | None = None) -> Token:
         await asyncio.sleep(0)
+        if self.fails:
+            raise self.fails
         return Token(Secret("service"), self.entra.clock.now() + timedelta(hours=1))
 
 
@@ -136,6 +148,7 @@ class Scene:
         for slack, name in ((OLIVE, "olive"), (ANA, "ana")):
             self.world.operators[slack] = Operator(name, slack, ACCOUNTS[slack].id, ACCOUNTS[slack].upn, name.title())
         self.entra = Entra(self.clock, tuple(ACCOUNTS.values()))
+        self.service = Service(self.entra)
         self.sessions = self.another_process()
 
     def another_process(self) -> Sessions:
@@ -144,7 +157,7 @@ class Scene:
             clock=self.clock,
             settings=world,
             log=world,
-            identity_of=lambda settings: Service(self.entra),
+            identity_of=lambda settings: self.service,
             tenant=self,
             zone=ZoneInfo("Europe/London"),
             operators=world,
@@ -154,7 +167,7 @@ class Scene:
         )
 
     def graph(self, tokens: Any) -> Any:
-        return ServiceGraph(tokens) if isinstance(tokens._identity, Service) else self.entra.graph(tokens)
+        return ServiceGraph(tokens) if tokens._owner.owner is None else self.entra.graph(tokens)
 
     async def signs_in(self, slack: SlackUser, as_: SlackUser | None = None, about: str = "") -> str:
         account = ACCOUNTS[as_ or slack]
@@ -392,6 +405,39 @@ async def test_one_who_left_loses_their_session_and_nobody_elses_ends(scene: Sce
         await scene.signs_in(VIC if VIC in scene.world.operators else ANA)
 
 
+# --- who listens ------------------------------------------------------------------------------------------------------
+
+
+async def test_every_sign_in_of_the_service_identity_is_heard_of_and_nobody_elses(scene: Scene) -> None:
+    heard: list[str] = []
+
+    def breaks(*_: object) -> None:
+        raise RuntimeError("a listener that breaks")
+
+    scene.sessions.on_well(breaks)
+    scene.sessions.on_trouble(breaks)
+    scene.sessions.on_well(lambda: heard.append("well"))
+    scene.sessions.on_trouble(lambda error, identity: heard.append(f"{error} {identity.name if identity else ''}"))
+    await scene.signs_in(OLIVE)
+    assert heard == []
+
+    scene.world.settings = ADVANCED
+    scene.service.fails = SignInFailed("Disabled.", category=SignInCategory.ACCOUNT_STATE, retry=Retry.NO, code=50057)
+    with pytest.raises(SessionNotOpened, match="Disabled"):
+        await scene.ensure(OLIVE)
+    scene.service.fails = None
+    tokens: Any = (await scene.ensure(OLIVE)).graph
+    await scene.sessions.shared.renew("A new password is in force.")
+    await tokens.tokens.fresh_token(await tokens.tokens.token())
+    scene.service.fails = VaultProblem("Key Vault cannot be reached.", reason="unreachable")
+    with pytest.raises(VaultProblem):
+        await scene.sessions.shared.renew("A new password is in force.")
+
+    vault = "Key Vault cannot be reached. svc@contoso.com"
+    assert heard == ["Disabled. svc@contoso.com", "well", "well", "well", vault]
+    assert scene.sessions.shared.current.state is SessionState.ON
+
+
 # --- whatever happens -------------------------------------------------------------------------------------------------
 
 MOVES = st.lists(
@@ -429,7 +475,8 @@ def test_whatever_several_people_do_nobody_acts_with_a_generation_that_has_passe
                 return
             owner = right.session.owner
             session = next(each for each in scene.sessions.all() if each.owner == owner)
-            assert right.session.generation == session.current.generation
+            assert right.session.opened_at == session.current.opened_at
+            assert right.session.generation == session.current.generation or session.owner is None
             live = [each for each in scene.sessions.all() if each.acting() is not None]
             assert session in live
 
@@ -454,7 +501,7 @@ def test_whatever_several_people_do_nobody_acts_with_a_generation_that_has_passe
                 case "switch":
                     scene.world.settings = ADVANCED if scene.world.settings.mode is Mode.DEFAULT else DEFAULT
                 case "rotate":
-                    await scene.sessions.shared.end_because("A new password is in force.", by=None)
+                    under_way.append(asyncio.create_task(scene.sessions.shared.renew("A new password is in force.")))
                 case "end all":
                     await scene.sessions.end_all("Somebody said so.", None)
                 case "restart":

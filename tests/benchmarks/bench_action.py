@@ -32,7 +32,7 @@ from bot.runner import Runner
 from bot.session import ManagementSession
 from bot.signing_in import SigningIn
 from bot.standing import Standing
-from bot.wiring import audit_key, microsoft, service_identity, storage
+from bot.wiring import audit_key, guess_book, microsoft, service_identity, storage
 from tests.benchmarks import Goal, Row
 from tests.benchmarks.processes import Child
 from tests.stage import TEAM, environment
@@ -60,7 +60,7 @@ class _NoAuditors:
     async def read(self, request: Request) -> Reply:
         raise NotImplementedError
 
-    who = roles = read
+    who = roles = status = history = read
 
 
 def run(scale: float) -> list[Row]:
@@ -120,12 +120,13 @@ async def _a_runner(
 ) -> AsyncIterator[tuple[Callable[[str], Awaitable[str]], Callable[[str], Awaitable[None]]]]:
     """Makes a confirmed request to reset a person's password, and takes it along the road to its outcome."""
     clock = SystemClock()
+    guesses = guess_book(config, clock)
     async with microsoft(config, clock) as ways, storage(config, clock, await audit_key(config, ways)) as store:
         session = ManagementSession(
             clock=clock,
             settings=store.settings,
             sessions=store.sessions,
-            identity_of=lambda settings: service_identity(config, ways, settings),
+            identity_of=lambda settings: service_identity(config, ways, guesses, settings),
             tenant=ways.tenant,
             zone=config.zone,
         )
@@ -137,6 +138,7 @@ async def _a_runner(
             session=session,
             auditing=_NoAuditors(),
             roll=_NoAuditors(),
+            rotation=_NoAuditors(),
             zone=config.zone,
         )
         standing = Standing(clock=clock, directory=ways.bot_graph, slack=None)
@@ -232,8 +234,10 @@ async def _bare(config: Config) -> AsyncIterator[Callable[[Sequence[Seen]], Awai
 
 
 async def _token(config: Config) -> str:
-    async with microsoft(config, SystemClock()) as ways:
-        async with storage(config, SystemClock(), await audit_key(config, ways)) as store:
+    clock = SystemClock()
+    async with microsoft(config, clock) as ways:
+        async with storage(config, clock, await audit_key(config, ways)) as store:
             settings = await store.settings.current()
-        token = await service_identity(config, ways, settings).sign_in(lambda key, title: None)
+        identity = service_identity(config, ways, guess_book(config, clock), settings)
+        token = await identity.sign_in(lambda key, title: None)
     return token.value.reveal()

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from bot import story
 from bot.actions import catalogue, delegated
+from bot.alerts import Alerts
 from bot.approvals import Approvals
 from bot.clock import SystemClock
 from bot.enquiries import Offered
@@ -30,6 +31,7 @@ from bot.model import (
     Person,
     Request,
     RequestState,
+    RotationRecord,
     Secret,
     Session,
     SessionState,
@@ -37,7 +39,9 @@ from bot.model import (
     Target,
     TargetKind,
 )
+from bot.ports import RotationStatus
 from bot.reveals import SecretsInWaiting
+from bot.rotation_told import RotationTold
 from bot.signing_in import SigningIn
 from bot.standing import Standing
 from handlers.forms import Forms
@@ -46,6 +50,7 @@ from handlers.room import Room, slack_room
 from handlers.slack import Installed, Slack, make_client
 from handlers.socket import Sockets
 from sandbox.slack import RateLimits, SlackWorkspace
+from storage.alerts import Alerts as Incidents
 from storage.audit import AuditTrail
 from storage.database import Database
 from storage.inbox import Inbox
@@ -65,6 +70,7 @@ OLIVE, ANA, AUDREY, VIC = (SlackUser(TEAM, user) for user in ("U0OLIVE001", "U0A
 BO = SlackUser(TEAM, "U0BO000001")
 """A colleague of Ana's, who is no operator before a test makes him one."""
 HELPDESK = "C0HELPDESK"
+ALERTS = "C0ALERTS01"
 ADELE = Person(
     id="f142e421-ec74-44a4-9ec6-636e45e4a66d",
     upn="adele@contoso.com",
@@ -124,6 +130,20 @@ class Examined:
 
 
 @dataclass
+class Rotated:
+    """Says of the rotation what it was told to."""
+
+    is_now: RotationStatus = field(default_factory=RotationStatus)
+    records: Sequence[RotationRecord] = ()
+
+    async def status(self) -> RotationStatus:
+        return self.is_now
+
+    async def history(self, limit: int = 10) -> Sequence[RotationRecord]:
+        return self.records[:limit]
+
+
+@dataclass
 class Finding:
     """Finds what it was given; `slow` makes it wait for good."""
 
@@ -180,6 +200,8 @@ class Stage:
     directory: Enabled
     leavers: Leavers
     health: Examined
+    alerts: Alerts
+    rotated: Rotated
     url: str = ""
 
     @property
@@ -268,6 +290,7 @@ async def a_stage(
     limits: RateLimits | None = None,
     reporting: bool = True,
     ticket_pattern: str | None = None,
+    alerts_channel: str = ALERTS,
 ) -> AsyncIterator[Stage]:
     """Everything connected and running."""
     async with AsyncExitStack() as stack:
@@ -302,6 +325,15 @@ async def a_stage(
             clock=clock, people=entra, tenant=entra, tenant_id=TENANT, operators=operators, audit=trail
         )
         stack.push_async_callback(signing_in.close)
+        alerts = Alerts(
+            clock=clock,
+            incidents=Incidents(db, trail, outbox),
+            admins=operators,
+            channel=alerts_channel,
+            mention="",
+            zone=ZoneInfo("Europe/London"),
+        )
+        rotated = Rotated()
         room = slack_room(
             slack=slack,
             installed=installed,
@@ -327,14 +359,23 @@ async def a_stage(
             forms=forms,
             worker=worker,
             approvals=Approvals(clock, requests, operators, settings, trail, standing, NobodySignsIn()),
+            alerts=alerts,
             signing_in=signing_in,
             health=health,
+            rotation=RotationTold(
+                clock=clock,
+                rotator=rotated,
+                alerts=alerts,
+                settings=settings,
+                operators=operators,
+                zone=ZoneInfo("Europe/London"),
+            ),
         )
         requests.on_change(room.home.request_changed)
         stage = Stage(
             workspace, clock, slack, installed, room, forms, db, trail, requests, outbox, inbox, operators, settings,
             worker, reveals, search, session, entra, signing_in, directory, leavers,
-            health,
+            health, alerts, rotated,
         )  # fmt: skip
         if transport == "http":
             app = web.Application()

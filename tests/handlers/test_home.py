@@ -93,6 +93,20 @@ async def test_what_was_changed_in_the_session_stands_there_and_in_the_last_one_
     assert "Sign Adele Vance out" not in receipts
 
 
+@pytest.mark.parametrize("state", [SessionState.ON, SessionState.OFF])
+async def test_a_session_that_was_signed_in_anew_is_one_session(stage: Stage, state: SessionState) -> None:
+    opened = stage.clock.now()
+    for number, action in ((1, "block-sign-in"), (2, "revoke-sessions"), (3, "reset-password")):
+        ended: dict[str, Any] = {"finished_at": opened + timedelta(minutes=number - 2), "session_generation": number}
+        await stage.have(state=RequestState.DONE, plan=PLAN, action=action, **ended)
+    stage.session.current = Session(3, Mode.ADVANCED, state, opened_at=opened)
+    text = (await shown(stage)).visible_text
+
+    lines = [line.partition("  ·  today") for line in text.splitlines()]
+    changed = [what for what, when, _ in lines if what.startswith("• ") and when]
+    assert changed == ["• Reset the password of Adele Vance", "• Sign Adele Vance out everywhere"]
+
+
 async def test_in_default_mode_the_session_is_turned_on_by_signing_in(stage: Stage) -> None:
     stage.session.current = Session(1, Mode.DEFAULT, SessionState.OFF)
     await shown(stage)

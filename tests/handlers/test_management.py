@@ -268,4 +268,22 @@ async def test_the_form_of_the_settings_begins_with_how_they_are(stage: Stage) -
     assert state["input:work_channels"]["form.value"]["selected_conversations"] == [HELPDESK]
     assert state["input:reason_required"]["form.value"]["selected_option"]["value"] == "off"
     assert state["input:idle_minutes"]["form.value"]["value"] == "30"
+    assert state["input:rotation_hours"]["form.value"]["value"] == "10:00-15:00"
     assert ANA.user in {request.slack.user for request in await stage.rows()}
+
+
+async def test_so_it_does_when_it_is_typed_but_for_what_was_typed(stage: Stage) -> None:
+    await bo_changes(stage, work_channels=(HELPDESK,), rotation_days=14, rotation_weekdays="mon, wed")
+
+    await stage.people.command("ana", "#helpdesk", "/m365-mode settings --any-channel yes --idle-minutes 15")
+
+    await told(stage, "ana", "Work channels")
+    await stage.settled()
+    view = stage.people.modal("ana")
+    assert view is not None
+    state = view.values
+    assert not state["input:work_channels"]["form.value"]["selected_conversations"]
+    shown = {name: state[f"input:{name}"]["form.value"]["value"] for name in ("idle_minutes", "absolute_minutes")}
+    assert shown == {"idle_minutes": "15", "absolute_minutes": "480"}
+    rotation = [state[f"input:rotation_{name}"]["form.value"]["value"] for name in ("days", "weekdays", "hours")]
+    assert rotation == ["14", "mon, wed", "10:00-15:00"]

@@ -377,6 +377,10 @@ async def nobody_asks(request: Request, approval_id: str, why: str) -> None:
     raise AssertionError
 
 
+async def nobody_alerts(message: Message, why: str) -> None:
+    raise AssertionError
+
+
 async def test_what_is_said_while_the_outbox_is_read_is_not_said_again(tmp_path: Path) -> None:
     async with a_stage(tmp_path, reporting=False) as stage:
         outbox = _SlowOutbox(stage.db)
@@ -391,6 +395,7 @@ async def test_what_is_said_while_the_outbox_is_read_is_not_said_again(tmp_path:
             clock=stage.clock,
             support=SUPPORT,
             unheard=nobody_asks,
+            alert_unheard=nobody_alerts,
         )
         stage.workspace.faults.add(Rule("slack", "*", "/chat.postEphemeral", Delay(0.1), times=1))
         await answered(stage)

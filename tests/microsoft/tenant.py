@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -11,8 +11,8 @@ import aiohttp
 from bot.microsoft.client import GraphClient, MicrosoftTenant
 from bot.microsoft.http import open_http
 from bot.microsoft.signin import EntraSignIn
-from bot.model import Secret
-from bot.ports import Token
+from bot.model import Call, Secret
+from bot.ports import Sent, Token
 from sandbox.directory import SERVICE_ACCOUNT
 from tests.clock import ManualClock
 from tests.sandbox.tenant_servers import TenantServers, tenant_servers
@@ -80,3 +80,8 @@ class Contoso:
 async def open_contoso() -> AsyncIterator[Contoso]:
     async with tenant_servers() as servers, open_http(servers.ca_file) as http:
         yield Contoso(servers, http, ManualClock(hurries=True))
+
+
+async def no_trail(call: Call, send: Callable[[str], Awaitable[Sent]]) -> Sent:
+    """No trail is kept."""
+    return await send("a")

@@ -6,23 +6,32 @@ import logging
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from azure.identity.aio import ClientSecretCredential
 
 from bot.errors import LatchkeyError
+from bot.microsoft.certificates import EntraCertificates
+from bot.microsoft.client import MicrosoftTenant
 from bot.microsoft.http import azure_transport
 from bot.microsoft.sdk_logs import quiet_sdk_loggers
 from bot.model import Call, Generated, Secret
+from bot.rotating_certificate import CertificateCredential
 from sandbox.directory import SERVICE_ACCOUNT
 from sandbox.faults import Answer, Drop, Effect, Rule
+from sandbox.tls import make_application_certificate
 from sandbox.vault import SERVICE_ACCOUNT_SECRET
 from storage.vault import KeyVault
-from tests.microsoft.tenant import Contoso
+from tests.microsoft.tenant import Contoso, no_trail
 
 NEW_PASSWORD = Secret("Canary-New-Password-77")
 STORED = Secret("Canary-Stored-Value-88")
+
+CERTIFICATE = Secret(make_application_certificate("new").pkcs12)
+PROOF = "eyJhbGciOiAiUlMyNTYi"
+"""How the token begins that proves to Graph who has a certificate."""
 
 Work = Callable[[], Coroutine[Any, Any, object]]
 
@@ -90,6 +99,17 @@ async def vault(contoso: Contoso) -> AsyncIterator[KeyVault]:
     await credential.close()
 
 
+def certificate_of(contoso: Contoso) -> CertificateCredential:
+    return CertificateCredential(
+        secret_name="latchkey-worker-certificate",
+        account=contoso.servers.directory.applications["worker"].app_id,
+        name="Latchkey worker",
+        signing_in=contoso.sign_in(),
+        tenant=MicrosoftTenant.at(f"{contoso.servers.url}/graph/v1.0", contoso.http, contoso.clock),
+        certificates=EntraCertificates(contoso.clock),
+    )
+
+
 EFFECTS: list[Effect] = [
     Answer(200, "<html>proxy</html>"),
     Answer(200, '{"access_token": "Canary-Half-Token", "expires_in'),
@@ -113,15 +133,18 @@ async def test_every_way_to_fail_keeps_quiet(contoso: Contoso, vault: KeyVault, 
     graph = contoso.graph(tokens)
     profile = {"passwordProfile": {"password": Generated.PASSWORD.marker}}
     reset = Call("PATCH", ("users", "adele@contoso.com"), profile)
+    first = Secret(contoso.servers.directory.worker_certificate.pkcs12)
     work: dict[str, list[Work]] = {
         "entra": [
             lambda: contoso.sign_in().service_account(SERVICE_ACCOUNT, contoso.password),
-            lambda: contoso.sign_in().application(Secret(contoso.servers.directory.worker_certificate.pkcs12)),
+            lambda: contoso.sign_in().application(first),
             lambda: vault.read(SERVICE_ACCOUNT_SECRET),
         ],
         "graph": [
             lambda: graph.get("users", "adele@contoso.com"),
             lambda: graph.send(reset, attempt_id="a", generated=NEW_PASSWORD),
+            lambda: certificate_of(contoso).change(first, CERTIFICATE, no_trail),
+            lambda: certificate_of(contoso).withdraw(CERTIFICATE, first, no_trail),
         ],
         "vault": [
             lambda: vault.versions(SERVICE_ACCOUNT_SECRET),
@@ -155,10 +178,16 @@ async def test_every_way_to_fail_keeps_quiet(contoso: Contoso, vault: KeyVault, 
     assert everything
     assert [secret for secret in secrets if secret in everything] == []
     assert "PRIVATE KEY" not in everything
+    assert PROOF not in everything
+    assert CERTIFICATE.reveal()[200:260] not in everything
 
 
 async def test_a_success_is_as_quiet(contoso: Contoso, vault: KeyVault) -> None:
+    contoso.clock.set(datetime.fromtimestamp(contoso.servers.clock.now(), UTC))
+    certificate, first = certificate_of(contoso), Secret(contoso.servers.directory.worker_certificate.pkcs12)
     with listening() as heard:
+        await certificate.change(first, CERTIFICATE, no_trail)
+        await certificate.withdraw(first, CERTIFICATE, no_trail)
         graph = contoso.graph()
         profile = {"passwordProfile": {"password": Generated.PASSWORD.marker}}
         await graph.send(Call("PATCH", ("users", "adele@contoso.com"), profile), attempt_id="a", generated=NEW_PASSWORD)
@@ -168,4 +197,5 @@ async def test_a_success_is_as_quiet(contoso: Contoso, vault: KeyVault) -> None:
 
     everything = "\n".join(heard.lines)
     secrets = [contoso.password.reveal(), NEW_PASSWORD.reveal(), STORED.reveal(), *contoso.servers.entra._tokens]
+    secrets += [PROOF, CERTIFICATE.reveal()[200:260], "PRIVATE KEY"]
     assert [secret for secret in secrets if secret in everything] == []

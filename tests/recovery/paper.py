@@ -284,6 +284,7 @@ class Process:
                     session=self.session,
                     auditing=NothingToRead(),
                     roll=NothingToRead(),
+                    rotation=NothingToRead(),
                     zone=LONDON,
                 ),
                 approvals=Approvals(self.clock, self.rows, self.people, self.log, NothingToRead(), standing, nobody),
@@ -488,7 +489,7 @@ class NothingToRead:
     async def read(self, request: Request) -> Reply:
         raise NotImplementedError
 
-    who = roles = read
+    who = roles = status = history = read
 
     async def append(self, *records: AuditRecord) -> None:
         """Nobody is refused an approval on paper."""

@@ -1,0 +1,1 @@
+"""Rotation: a model of it in memory, and everything that may go wrong there."""
