@@ -54,6 +54,8 @@ from sandbox.vault import SERVICE_ACCOUNT_SECRET
 from sandbox.world import Transport, World
 
 _LOG_LINES = 12  # of the bot's log, told when a dialogue did not come true
+_PATIENCE = 3
+_OFTEN = 0.25  # seconds between two looks at what has not changed
 _CODE = re.compile(r"```(.+?)```|`([^`]+)`", re.DOTALL)
 _T = TypeVar("_T")
 
@@ -321,7 +323,7 @@ class Player:
         raise _NotYet(f"no {'code' if with_code else 'link'} to sign in with was shown to {person} alone")
 
     def _texts(self, place: str, person: str) -> list[str]:
-        """What a reader finds in a place, one text for each message."""
+        """What a reader finds in a place, one text for each message, or for each line of the log."""
         match place:
             case "thread":
                 return [message.visible_text for message in self._thread(person)] if self._channel else []
@@ -343,7 +345,7 @@ class Player:
             case "history":
                 return [self._slack.history_text()]
             case "log":
-                return [self._bot.log_file.read_text(encoding="utf-8", errors="replace")]
+                return self._bot.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
             case "database":
                 return [
                     file.read_text(encoding="utf-8", errors="replace") for file in self._world.database.parent.iterdir()
@@ -422,8 +424,9 @@ class Player:
             raise _NotYet(f"the stored password that signs in is {' and '.join(signs_in) or 'none'}")
 
     async def _until(self, look: Callable[[], _T], within: float) -> _T:
-        """What `look` returns once it no longer raises `_NotYet`; its last complaint after `within` seconds."""
-        deadline = asyncio.get_running_loop().time() + within
+        """What `look` returns once it no longer raises `_NotYet`; its last complaint after `within` seconds, or three
+        times that: a machine may be slow, or busy with others."""
+        deadline = asyncio.get_running_loop().time() + within * _PATIENCE
         while True:
             change = self._world.changes.next()
             try:
@@ -432,8 +435,8 @@ class Player:
                 left = deadline - asyncio.get_running_loop().time()
                 if left <= 0:
                     raise
-            with suppress(TimeoutError):  # the last look comes after the last moment
-                await asyncio.wait_for(change.wait(), left)
+            with suppress(TimeoutError):  # the last look comes after the last moment; files change unsaid
+                await asyncio.wait_for(change.wait(), min(left, _OFTEN))
 
 
 def _code_in(block: Json) -> Iterator[str]:

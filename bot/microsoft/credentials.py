@@ -55,8 +55,13 @@ class LateCredential:
         self._made: AsyncTokenCredential | None = None
         self._making = asyncio.Lock()
 
-    async def get_token(self, *scopes: str, **asked: Any) -> AccessToken:
-        """As the credential's own. Raises `ConfigurationError` too, where what it needs is not set."""
+    async def get_token(self, *scopes: str, tenant_id: str | None = None, **asked: Any) -> AccessToken:
+        """As the credential's own, always for the bot's own tenant. Raises `ConfigurationError` too, where what it
+        needs is not set.
+
+        *tenant_id* is what an answer of Key Vault's names. It has no say: Azure's library remembers it for the vault's
+        address until the process ends, so one false answer would keep the bot from every secret until then.
+        """
         async with self._making:
             if self._made is None:
                 self._made = await asyncio.to_thread(self._make)

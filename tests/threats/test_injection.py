@@ -252,8 +252,8 @@ async def test_a_redirect_on_the_way_to_a_sign_in_is_not_followed(
     assert trap.visits == []
 
 
-async def test_a_vault_that_names_another_authority_gets_no_token_of_it(shared: Stage) -> None:
-    """S22: the challenge is an answer, too."""
+async def test_a_vault_that_names_another_authority_has_no_say_in_it_and_does_no_lasting_harm(shared: Stage) -> None:
+    """S22: the challenge is an answer, too, and Azure's library remembers it."""
     await shared.ask("ana", "/m365-session off")
     async with a_trap() as trap:
         challenge = f'Bearer authorization="{trap.url}/evil-tenant", resource="https://vault.azure.net"'
@@ -262,9 +262,11 @@ async def test_a_vault_that_names_another_authority_gets_no_token_of_it(shared: 
         async with nothing_done(shared):
             answer = await shared.ask("olive", "/m365 show-user lee@contoso.com")
         shared.world.faults.remove(rule)
-        await shared.ask("olive", "/m365 show-user lee@contoso.com")
+        shared.world.clock.advance(61)  # a session that failed to open is not tried again at once
+        afterwards = await shared.ask("olive", "/m365 show-user lee@contoso.com")
 
     assert "Key Vault" in answer
+    assert "Lee Gu" in afterwards
     assert trap.visits == []
 
 
