@@ -421,7 +421,7 @@ class SlackWorkspace:
             pass  # nothing happened, which is an answer too
         return self._state.version
 
-    async def until(self, predicate: Callable[[], _T], timeout: float = 15.0) -> _T:
+    async def until(self, predicate: Callable[[], _T], timeout: float = 45.0) -> _T:
         """Wait until `predicate` is true, looking after every change; what it returned.
 
         Something that is not there yet (LookupError) counts as not true yet. After so many real seconds:

@@ -32,7 +32,7 @@ _ARGUMENTS = (
 _PATIENT = RateLimits(dict.fromkeys(range(1, 6), 100_000), post_burst=10_000, posts_per_minute=100_000)
 """A Slack that does not mind what a whole module says in seconds."""
 
-_SECONDS = 15.0
+_SECONDS = 45.0
 """How long a page may take to show something: many times what it takes, for a machine that is busy elsewhere."""
 
 OpenScreen = Callable[..., Awaitable[Screen]]

@@ -15,7 +15,7 @@ from tests.stage import HELPDESK, open_stage
 pytestmark = pytest.mark.browser
 
 _HERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
-_IN_TIME = 15_000
+_IN_TIME = 45_000
 
 
 async def test_a_link_leads_over_our_page_to_microsoft_and_back(tmp_path: Path, chromium: str) -> None:

@@ -17,7 +17,7 @@ from tests.recovery.paper import Fault, Outward, Process, Rows, World, agreed
 
 async def until(look: Callable[[], bool]) -> None:
     """Let others run until *look* says so."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not look():  # noqa: ASYNC110 - on paper nothing waits for real, and nothing tells of a step
             await asyncio.sleep(0)
 

@@ -110,10 +110,10 @@ async def test_latchkey_adopt_application_makes_a_first_installation_act_so(tmp_
         await world.start_bot()
         slack, button = world.slack, f"Reset the password of {ADELE}"
         await slack.command("olive", HELPDESK, '/m365 reset-password adele@contoso.com --reason "locked out"')
-        await slack.until(lambda: f"[{button}]" in slack.modals("olive")[-1].visible_text, timeout=20)
+        await slack.until(lambda: f"[{button}]" in slack.modals("olive")[-1].visible_text, timeout=60)
         await slack.choose("olive", "modal", "How was the caller verified?", "In person")
         await slack.click("olive", "modal", button)
-        await slack.until(lambda: "was reset" in slack.messages(HELPDESK)[-1].visible_text, timeout=20)
+        await slack.until(lambda: "was reset" in slack.messages(HELPDESK)[-1].visible_text, timeout=60)
         await bot.stop()
 
     assert world.entra.grants("password") == []

@@ -258,10 +258,10 @@ def _shown_by_the_system(pid: int | None) -> dict[str, str]:
 async def _a_reset(world: World) -> None:
     slack, button = world.slack, "Reset the password of Adele Vance, Sales"
     await slack.command("olive", HELPDESK, '/m365 reset-password adele@contoso.com --reason "locked out"')
-    await slack.until(lambda: f"[{button}]" in slack.modals("olive")[-1].visible_text, timeout=20)
+    await slack.until(lambda: f"[{button}]" in slack.modals("olive")[-1].visible_text, timeout=60)
     await slack.choose("olive", "modal", "How was the caller verified?", "In person")
     await slack.click("olive", "modal", button)
-    await slack.until(lambda: "[Reveal once]" in slack.messages(HELPDESK)[-1].visible_text, timeout=20)
+    await slack.until(lambda: "[Reveal once]" in slack.messages(HELPDESK)[-1].visible_text, timeout=60)
     await slack.click("olive", slack.messages(HELPDESK)[-1], "Reveal once")
     password = world.directory.password_of("adele")
-    await slack.until(lambda: password in slack.modals("olive")[-1].visible_text, timeout=20)
+    await slack.until(lambda: password in slack.modals("olive")[-1].visible_text, timeout=60)
