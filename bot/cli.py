@@ -6,7 +6,6 @@ Everything heavy is imported where it is used, so that `--help` and the offline 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import json
 import os
@@ -14,7 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from bot.errors import ConfigurationError, LatchkeyError
 
@@ -96,6 +95,18 @@ def _parser() -> argparse.ArgumentParser:
     protect.add_argument("group", help="the group's name or object id")
     _add_emergency(protect)
 
+    what_if = add(
+        "whatif", _what_if, "judge sign-ins by Conditional Access policies kept in a file, without any tenant"
+    )
+    what_if.add_argument("--policies", required=True, metavar="FILE", help="policies and named locations, as JSON")
+    what_if.add_argument(
+        "--sign-ins", required=True, metavar="FILE", help="one sign-in a line, as JSON; - reads them in"
+    )
+    what_if.add_argument("--fail-on", choices=["block"], help="end with 1 if any sign-in is decided so")
+    what_if.add_argument(
+        "--strict-unknown", action="store_true", help="what a sign-in leaves out is unknown, not as Graph takes it"
+    )
+
     audit = add("audit", _audit, "check or export the audit trail")
     audits = audit.add_subparsers(required=True, dest="what", metavar="what")
     verify = audits.add_parser("verify", help="walk the whole chain and say whether anything was changed")
@@ -120,6 +131,8 @@ def _a_moment(text: str) -> datetime:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    import asyncio
+
     gc.disable()  # what is imported stays: to look for garbage in it meanwhile takes a tenth of the start
     from bot.config import read_config
     from bot.wiring import run
@@ -142,6 +155,47 @@ def _actions(arguments: argparse.Namespace) -> int:
             print(f"    For an application, one of: {', '.join(names_of(action.application_roles))}")
     print(f"Every action also looks its target up, with: {', '.join(PERMISSIONS)}")
     return 0
+
+
+def _what_if(arguments: argparse.Namespace) -> int:
+    from bot.whatif.offline import judge, read_policy_file
+
+    if arguments.policies == arguments.sign_ins == "-":
+        print("Only one of --policies and --sign-ins can be read from standard input (-).", file=sys.stderr)
+        return 2
+    failed = False
+    try:
+        with _opened(arguments.policies) as file:
+            policies = read_policy_file(file.read())
+        with _opened(arguments.sign_ins) as lines:
+            for line, decision in judge(policies, lines, strict=arguments.strict_unknown):
+                failed = failed or decision == arguments.fail_on
+                if not _printed(json.dumps(line)) and arguments.fail_on is None:
+                    break
+        _printed("", end="", flush=True)
+    except OSError as error:
+        print(f"Cannot read {error.filename or 'or write'}: {error.strerror}.", file=sys.stderr)
+        return 2
+    except LatchkeyError as error:
+        _printed("", end="", flush=True)
+        print(error, file=sys.stderr)
+        return 2
+    return 1 if failed else 0
+
+
+def _opened(name: str) -> BinaryIO:
+    """The file *name*, or standard input for `-`."""
+    return open(0 if name == "-" else name, "rb", closefd=name != "-")
+
+
+def _printed(text: str, *, end: str = "\n", flush: bool = False) -> bool:
+    """Whether there is still somebody who reads. If not, what comes after is printed to nobody."""
+    try:
+        print(text, end=end, flush=flush)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def _manifest(arguments: argparse.Namespace) -> int:
@@ -200,6 +254,8 @@ def _protect(arguments: argparse.Namespace) -> int:
 
 
 def _administer(work: Callable[[Administration], Awaitable[str]]) -> int:
+    import asyncio
+
     from bot.config import read_config
     from bot.wiring import administration
 
@@ -212,6 +268,8 @@ def _administer(work: Callable[[Administration], Awaitable[str]]) -> int:
 
 
 def _audit(arguments: argparse.Namespace) -> int:
+    import asyncio
+
     from bot.audit_commands import export_audit, verify_audit
     from bot.config import read_config
 
@@ -221,6 +279,8 @@ def _audit(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    import asyncio
+
     from bot.config import read_config
     from bot.wiring import examine
 
