@@ -226,6 +226,17 @@ class Tenant:
 
 
 @dataclass(frozen=True)
+class PolicyChange:
+    """What was done to a policy or a named location, as the audit log tells it: whole, before and after, as JSON."""
+
+    id: str
+    name: str
+    kind: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
 class Audit:
     """One line of the directory audit log, written for every change made through Graph."""
 
@@ -237,7 +248,7 @@ class Audit:
     activity: str
     caller_app: Application
     caller_user: User | None
-    target: User | Group | Application
+    target: User | Group | Application | PolicyChange
     modified: tuple[str, ...]  # names of the properties that changed
 
 
@@ -544,6 +555,15 @@ class Directory:
         self.upns[user.upn.lower()] = user.id
         self.user_lines[user.id].set(self.clock.now(), user)
         return user
+
+    def add_group(self, group: Group) -> Group:
+        """Make a group."""
+        self.group_lines[group.id] = Timeline(group, self.clock.now())
+        return group
+
+    def delete_group(self, key: str) -> None:
+        """Delete a group for good, as security groups are; `KeyError` if there is none."""
+        self.group_lines[self.group(key).id].set(self.clock.now(), None)
 
     def update_group(self, key: str, **changes: Any) -> Group:
         """Change fields of `Group`; `KeyError` if there is none."""

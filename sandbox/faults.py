@@ -231,6 +231,24 @@ def _kinds() -> tuple[FaultKind, ...]:
             (Rule("entra", DEVICE_CODE, "*", Refuse(53003)),),
         ),
         FaultKind(
+            "mfa-for-admins",
+            "MFA for all admins",
+            "Somebody adds a Conditional Access policy that asks every holder of a directory role for a second factor.",
+            "entra",
+        ),
+        FaultKind(
+            "country-block",
+            "Country block",
+            "Somebody adds a policy that blocks sign-ins from outside Great Britain; the bot's machine is in Ireland.",
+            "entra",
+        ),
+        FaultKind(
+            "security-defaults-on",
+            "Security defaults on",
+            "Somebody switches security defaults on, which ask every administrator for a second factor (AADSTS530035).",
+            "entra",
+        ),
+        FaultKind(
             "entra-down",
             "Entra down",
             "Every request to Entra is answered with 503 Service Unavailable.",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
+from sandbox.conditional_access import ConditionalAccess, read_policies
 from sandbox.directory import Directory, RoleAssignment, User, make_password
 from sandbox.entra import Entra
 from sandbox.faults import SERVICE_ACCOUNTS, Mishap
@@ -24,6 +25,9 @@ def mishaps(directory: Directory, entra: Entra, vault: Vault) -> Mapping[str, Mi
         "slow-replication": _SlowReplication(entra),
         "vault-emptied": _VaultEmptied(vault),
         "version-disabled": _VersionDisabled(directory, vault),
+        "mfa-for-admins": _PolicyAdded(entra.access, "mfa-for-admins.json"),
+        "country-block": _PolicyAdded(entra.access, "country-block.json"),
+        "security-defaults-on": _SecurityDefaultsOn(entra.access),
     }
 
 
@@ -148,6 +152,51 @@ class _SlowReplication:
     @property
     def lasts(self) -> bool:
         return self.entra.replication_lag == SLOW
+
+
+@dataclass
+class _PolicyAdded:
+    """Over when somebody deletes the policy or switches it off."""
+
+    access: ConditionalAccess
+    file: str
+    added: bool = False
+
+    def happen(self) -> None:
+        if not self.lasts:
+            self.access.add_from_file(self.file)
+        self.added = True
+
+    def undo(self) -> None:
+        if self.lasts:
+            self.access.remove(self.file)
+        self.added = False
+
+    @property
+    def lasts(self) -> bool:
+        ids = {policy["id"] for policy in read_policies(self.file)["policies"]}
+        return self.added and any(
+            policy["id"] in ids and policy["state"] == "enabled" for policy in self.access.policies()
+        )
+
+
+@dataclass
+class _SecurityDefaultsOn:
+    access: ConditionalAccess
+    switched: bool = False
+
+    def happen(self) -> None:
+        self.access.switch_security_defaults(True)
+        self.switched = True
+
+    def undo(self) -> None:
+        if self.lasts:
+            self.access.switch_security_defaults(False)
+        self.switched = False
+
+    @property
+    def lasts(self) -> bool:
+        return self.switched and self.access.security_defaults()
 
 
 @dataclass

@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 import tempfile
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +45,9 @@ class World:
     bot: Socket Mode, or signed HTTP to `LATCHKEY_HTTP_PORT`. `state` is the folder for the bot's database and
     keys, kept if given, temporary if not; the workspace and the tenant are new in every world. With `callback`
     people come back from Microsoft's sign-in to the bot's own page; without it they are given codes to type. With
-    `paging` the bot wakes people through `pager`.
+    `paging` the bot wakes people through `pager`. `policies` are files of Conditional Access policies that have always
+    been there, shipped ones by their names; `egress` is the address with which Microsoft sees the bot's machine, which
+    the bot is told with `tell_egress`.
 
     Inside, `url` serves the page, `/api/`, `/slack/`, `/clock` and the machine's metadata service; `tls_url` Entra, and
     Graph under `/graph/v1.0`; `vault_url` the vault. `changes` tells of every change in the world.
@@ -63,8 +66,13 @@ class World:
         *,
         callback: bool = False,
         paging: bool = False,
+        policies: Sequence[str] = (),
+        security_defaults: bool = False,
+        egress: str | None = None,
+        tell_egress: bool = False,
     ) -> None:
         self.transport = transport
+        self._tell_egress = tell_egress
         self._callback = callback
         self._paging = paging
         self.changes = Changes()
@@ -72,6 +80,13 @@ class World:
         self.faults = Faults()
         self.directory = contoso(self.clock)
         self.entra = Entra(self.directory, self.clock, self.faults)
+        self.access = self.entra.access
+        if egress is not None:
+            self.access.move(egress, self.access.country_of(self.access.egress))
+        for name in policies:
+            self.access.add_from_file(name, by=None)
+        if security_defaults:
+            self.access.set_security_defaults(True)
         self.graph = Graph(self.directory, self.entra, self.clock, self.faults)
         self.vault = Vault(self.entra, self.clock, self.faults)
         self.faults.bind(mishaps(self.directory, self.entra, self.vault))
@@ -182,6 +197,8 @@ class World:
         if self._paging:
             settings["LATCHKEY_ALERT_WEBHOOK_URL"] = f"{self.url}/pager/v2/enqueue"
             settings["LATCHKEY_ALERT_WEBHOOK_KEY"] = ROUTING_KEY
+        if self._tell_egress:
+            settings["LATCHKEY_EGRESS_IP"] = self.access.egress
         if self._bot_port:
             settings["LATCHKEY_HTTP_PORT"] = str(self._bot_port)
         if self._callback:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from aiohttp import web
 
+from sandbox.conditional_access import Proof, platform_of
 from sandbox.directory import Application, Audit, AuthMethod, User
 from sandbox.entra import html
 from sandbox.entra.refusals import Refusal
@@ -22,6 +23,7 @@ from sandbox.entra.tokens import (
     AuthorizationCode,
     DeviceCode,
     Grant,
+    Tried,
 )
 from sandbox.faults import DEVICE_CODE, MFA_CODES, SIGN_IN, Faults, Refuse, disturb
 
@@ -298,34 +300,38 @@ class SignInPages:
                 return self._refused(request, seen, Refusal(70008))
             seen.client_id = seen.subject = visit.client.app_id
             try:
-                answer = self._press(request, visit, form)
+                answer = self._press(request, seen, visit, form)
             except Refusal as refusal:
                 return self._turn_away(request, seen, visit, refusal)
             return answer or self._next(request, seen, visit)
 
         return await disturb(self._faults.match("entra", request.method, seen.path), request, serve)
 
-    def _press(self, request: web.Request, visit: _Visit, form: Mapping[str, str]) -> web.StreamResponse | None:
+    def _press(
+        self, request: web.Request, seen: "EntraRequest", visit: _Visit, form: Mapping[str, str]
+    ) -> web.StreamResponse | None:
         """What a button does; an answer of its own, or None to go on with what the visit needs next."""
         do, _, what = form.get("do", "").partition(":")
         user = self._directory.latest.user(visit.user_id) if visit.user_id else None
         match do:
             case "account":
-                self._choose(visit, what)
+                self._choose(request, seen, visit, what)
             case "next":
-                self._choose(visit, form.get("upn", ""))
+                self._choose(request, seen, visit, form.get("upn", ""))
             case "another":
                 body = html.field("upn", "Email", visit.hint) + html.actions(("next", "Next"), ("cancel", "Cancel"))
                 return self._form(request, visit, "Sign in", body)
             case "restart":
                 visit.user_id, visit.hint = "", ""
-            case "register" if user is not None and not _second_factors(user):
+            case "register" if user is not None and not has_second_factor(user):
                 phone = AuthMethod(str(uuid4()), "microsoftAuthenticator", {"displayName": f"{user.name}'s phone"})
                 user = self._directory.update_user(user.id, methods=(*user.methods, phone))
                 self._audit("UserManagement", "User registered security info", visit.client, user, user)
-            case "approve" if user is not None and _second_factors(user):
+            case "approve" if user is not None and has_second_factor(user):
                 visit.factor_given = True
             case "deny":
+                if user is not None:
+                    self._judge(request, seen, visit, user)
                 raise Refusal(500121)
             case "accept" if user is not None:
                 self._accept(visit, user, for_everyone=form.get("everyone") == "yes")
@@ -339,7 +345,7 @@ class SignInPages:
                 raise Refusal(90094)
         return None
 
-    def _choose(self, visit: _Visit, upn: str) -> None:
+    def _choose(self, request: web.Request, seen: "EntraRequest", visit: _Visit, upn: str) -> None:
         """Who signs in, if Entra lets this account in at all."""
         upn = upn.strip().lower()
         stranger = self._directory.strangers.get(upn)
@@ -366,7 +372,41 @@ class SignInPages:
                 case Refuse(code):
                     visit.device.refusal = Refusal(code)
                     raise visit.device.refusal
+        self._ask_policies(request, seen, visit, user)
         visit.user_id, visit.factor_given = user.id, False
+
+    def _ask_policies(self, request: web.Request, seen: "EntraRequest", visit: _Visit, user: User) -> None:
+        """Whether Conditional Access lets somebody go on, if need be with a second factor."""
+        code = self._judge(request, seen, visit, user)
+        if code in MFA_CODES:
+            visit.factor_wanted = True
+            code = self._judge(request, seen, visit, user, mfa=True)
+        if not code:
+            seen.tried = None  # it goes on
+            return
+        if visit.device is not None and seen.tried is not None and (seen.tried.judgement.by_flow or code == 530033):
+            visit.device.refusal = Refusal(code)
+        raise Refusal(code)
+
+    def _judge(
+        self, request: web.Request, seen: "EntraRequest", visit: _Visit, user: User, *, mfa: bool = False
+    ) -> int:
+        by_code = visit.device is not None
+        audience, _ = self._entra.asked_of(request, visit.scope)
+        access = self._entra.access
+        attempt = self._entra.attempt(
+            user,
+            audience,
+            ip=access.browser,
+            client_app="mobileAppsAndDesktopClients" if by_code else "browser",
+            platform=platform_of(request.headers.get("User-Agent", "")),
+            device={} if by_code else access.browser_device,
+            flow="deviceCodeFlow" if by_code else "none",
+        )
+        judgement = access.judge(attempt, Proof(mfa=mfa, registered=has_second_factor(user), interactive=True))
+        protocol = "deviceCode" if by_code else "browser"
+        seen.tried = Tried(visit.client, user, audience, protocol, attempt, judgement)
+        return judgement.code
 
     def _accept(self, visit: _Visit, user: User, *, for_everyone: bool) -> None:
         missing = self._missing(visit, user)
@@ -431,7 +471,7 @@ class SignInPages:
             body = html.text("Do not continue if you did not ask for this code yourself.", note=True)
             body += html.actions(("continue", "Continue"), ("cancel", "Cancel"))
             return self._form(request, visit, f"Are you trying to sign in to {visit.client.name}?", body)
-        return self._finish(seen, visit, user)
+        return self._finish(request, seen, visit, user)
 
     def _pick(self, request: web.Request, visit: _Visit) -> web.StreamResponse:
         upns = [visit.hint] if visit.hint else self._directory.browser
@@ -442,7 +482,7 @@ class SignInPages:
         return self._form(request, visit, "Pick an account", body)
 
     def _second_factor(self, request: web.Request, visit: _Visit, user: User) -> web.StreamResponse:
-        if not _second_factors(user):
+        if not has_second_factor(user):
             body = html.text("Your organisation needs more information to keep your account secure.")
             body += html.actions(("register", "Set up Microsoft Authenticator"), ("deny", "I can't do that now"))
             return self._form(request, visit, "More information required", html.text(user.upn, note=True) + body)
@@ -452,8 +492,11 @@ class SignInPages:
 
     # The end
 
-    def _finish(self, seen: "EntraRequest", visit: _Visit, user: User) -> web.StreamResponse:
+    def _finish(self, request: web.Request, seen: "EntraRequest", visit: _Visit, user: User) -> web.StreamResponse:
+        if refused := self._judge(request, seen, visit, user, mfa=visit.factor_given):
+            return self._turn_away(request, seen, visit, Refusal(refused))  # the policies changed meanwhile
         visit.done = True
+        self._entra.log(request, seen, 0)
         seen.grant, seen.code = "browser", 0
         grant = Grant(
             client=visit.client,
@@ -477,6 +520,7 @@ class SignInPages:
     ) -> web.StreamResponse:
         """A no on the page, where another account may be tried; or, of the person's own, back at the application."""
         seen.grant, seen.code = "browser", refusal.code
+        self._entra.log(request, seen, refusal.code)
         if refusal.code not in (65004, 70017, 90094):
             return self._refused(request, seen, refusal, visit)
         visit.done = True
@@ -524,7 +568,8 @@ def _html(text: str, status: int = 200) -> web.StreamResponse:
     return web.Response(text=text, status=status, content_type="text/html", headers=headers)
 
 
-def _second_factors(user: User) -> bool:
+def has_second_factor(user: User) -> bool:
+    """Whether somebody has registered what the pages can ask for."""
     return any(method.kind in _FACTORS for method in user.methods)
 
 

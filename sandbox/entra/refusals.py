@@ -78,6 +78,39 @@ _KINDS = {
         suberror="message_only",
         claims=True,
     ),
+    50135: _Kind("interaction_required", "Password change is required due to account risk.", suberror="basic_action"),
+    50158: _Kind(
+        "interaction_required",
+        "External security challenge was not satisfied. User will be redirected to another page or authentication "
+        "provider to satisfy additional authentication challenges.",
+        suberror="basic_action",
+        claims=True,
+    ),
+    53001: _Kind(
+        "interaction_required",
+        "Device is not in required device state: domain joined. Conditional Access policy requires a domain joined "
+        "device, and the device is not domain joined.",
+        suberror="message_only",
+        claims=True,
+    ),
+    53002: _Kind(
+        "interaction_required",
+        "The app used is not an approved app for Conditional Access.",
+        suberror="message_only",
+        claims=True,
+    ),
+    53009: _Kind(
+        "interaction_required",
+        "Application needs to enforce Intune protection policies.",
+        suberror="message_only",
+        claims=True,
+    ),
+    70043: _Kind(
+        "invalid_grant",
+        "The refresh token has expired or is invalid due to sign-in frequency checks by Conditional Access.",
+        suberror="bad_token",
+        claims=True,
+    ),
     53003: _Kind(
         "interaction_required",
         "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.",

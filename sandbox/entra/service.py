@@ -15,12 +15,20 @@ from uuid import uuid4
 from aiohttp import web
 
 from sandbox.clock import WorldClock
+from sandbox.conditional_access import (
+    RESOURCES,
+    ConditionalAccess,
+    Proof,
+    platform_of,
+    sign_in_line,
+)
 from sandbox.directory import Application, Directory, User
-from sandbox.entra.pages import SignInPages, origin_of
+from sandbox.entra.pages import SignInPages, has_second_factor, origin_of
 from sandbox.entra.refusals import Refusal
-from sandbox.entra.tokens import SIGN_IN_SCOPES, Audience, Grant, RefreshToken, Token
+from sandbox.entra.tokens import SIGN_IN_SCOPES, Audience, Grant, RefreshToken, Token, Tried
 from sandbox.faults import DEVICE_CODE, MFA_CODES, SIGN_IN, Faults, Refuse, disturb
 from sandbox.jws import Jws, encode
+from sandbox.policy_conditions import Attempt
 
 _GRAPH_NAMES = {"https://graph.microsoft.com", "00000003-0000-0000-c000-000000000000"}
 _VAULT_NAMES = {"https://vault.azure.net", "cfa8b339-82a2-471a-a3c9-0fc0be7a4093"}
@@ -48,6 +56,7 @@ class EntraRequest:
     subject: str = ""  # the user name or the client id
     code: int | None = None
     correlation_id: str = ""
+    tried: Tried | None = None  # once it is known who signs in to what
 
 
 @dataclass
@@ -65,7 +74,8 @@ class Entra:
 
     Knobs for tests: `replication_lag` (seconds by which sign-ins are behind: after a change of the password only the
     old one signs in, a new certificate does not yet and a removed one still does), `lockout_threshold`,
-    `token_lifetime` (a range in seconds); `pages.mfa_for`: whom the pages ask for a second factor.
+    `token_lifetime` (a range in seconds); `pages.mfa_for`: whom the pages ask for a second factor. `access` are the
+    policies of Conditional Access, with knobs of their own.
     """
 
     def __init__(self, directory: Directory, clock: WorldClock, faults: Faults) -> None:
@@ -76,6 +86,7 @@ class Entra:
         self.replication_lag = 0.0
         self.lockout_threshold = 10
         self.token_lifetime = (3600, 5399)
+        self.access = ConditionalAccess(directory)
         self.pages = SignInPages(self, faults)
         self._faults = faults
         self._tokens: dict[str, Token] = {}
@@ -217,15 +228,17 @@ class Entra:
 
         async def serve() -> web.StreamResponse:
             try:
-                answer = self._grant(request, form)
+                answer = self._grant(request, seen, form)
             except Refusal as refusal:
+                self.log(request, seen, refusal.code)
                 return self.refuse(request, seen, refusal)
             seen.code = 0
+            self.log(request, seen, 0)
             return web.json_response(answer, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})
 
         return await disturb(self._faults.match("entra", request.method, seen.path), request, serve)
 
-    def _grant(self, request: web.Request, form: Mapping[str, str]) -> dict[str, Any]:
+    def _grant(self, request: web.Request, seen: EntraRequest, form: Mapping[str, str]) -> dict[str, Any]:
         tenant = request.match_info["tenant"].lower()
         if not self.knows(tenant) and tenant not in ("common", "organizations"):
             raise Refusal(90002, tenant=tenant)
@@ -243,21 +256,26 @@ class Entra:
         client = self._authenticate_client(request, form, may_be_public=grant in ("refresh_token", "device_code"))
         match grant:
             case "client_credentials":
-                return self._grant_application(request, client, form)
+                return self._grant_application(request, seen, client, form)
             case "password":
-                return self._grant_password(request, client, form)
+                return self._grant_password(request, seen, client, form)
             case "authorization_code":
                 return self._grant_signed_in(request, self.pages.redeem(client, form), form)
             case "device_code":
                 return self._grant_signed_in(request, self.pages.poll(client, form), form)
             case _:
-                return self._grant_refresh(request, client, form)
+                return self._grant_refresh(request, seen, client, form)
 
-    def _grant_application(self, request: web.Request, client: Application, form: Mapping[str, str]) -> dict[str, Any]:
+    def _grant_application(
+        self, request: web.Request, seen: EntraRequest, client: Application, form: Mapping[str, str]
+    ) -> dict[str, Any]:
         resource, _, name = form.get("scope", "").rpartition("/")
         if name != ".default" or " " in resource:
             raise Refusal(1002012)
         audience = self._audience(request, resource)
+        attempt = self.attempt(None, audience, principal=client.principal_id)
+        seen.tried = Tried(client, None, audience, "client_credentials", attempt)
+        self._judge(seen.tried, Proof())
         token = self._issue(client, None, audience, client.roles if audience == "graph" else frozenset(), form)
         return {
             "token_type": "Bearer",
@@ -266,7 +284,9 @@ class Entra:
             "access_token": token.value,
         }
 
-    def _grant_password(self, request: web.Request, client: Application, form: Mapping[str, str]) -> dict[str, Any]:
+    def _grant_password(
+        self, request: web.Request, seen: EntraRequest, client: Application, form: Mapping[str, str]
+    ) -> dict[str, Any]:
         for parameter in ("username", "password", "scope"):
             if not form.get(parameter):
                 raise Refusal(900144, parameter=parameter)
@@ -274,7 +294,15 @@ class Entra:
         user = self.directory.latest.user(form["username"])
         if user is None or "@" not in form["username"]:
             raise Refusal(50034, user=form["username"])
+        attempt = self.attempt(
+            user,
+            audience,
+            client_app=self.access.password_client,
+            platform=platform_of(request.headers.get("User-Agent", "")),
+        )
+        seen.tried = Tried(client, user, audience, "password", attempt)
         self._check_password(user, form["password"])
+        self._judge(seen.tried, Proof(registered=has_second_factor(user)))
         permissions = self._consented(client, user, audience, names)
         self.directory.update_user(user.id, last_sign_in=self.clock.now())
         return self._user_answer(request, client, user, audience, permissions, form)
@@ -299,7 +327,9 @@ class Entra:
             raise Refusal(50173)
         return user
 
-    def _grant_refresh(self, request: web.Request, client: Application, form: Mapping[str, str]) -> dict[str, Any]:
+    def _grant_refresh(
+        self, request: web.Request, seen: EntraRequest, client: Application, form: Mapping[str, str]
+    ) -> dict[str, Any]:
         held = self._refresh_tokens.get(form.get("refresh_token", ""))
         if held is None or held.client.app_id != client.app_id:
             raise Refusal(70000)
@@ -319,9 +349,72 @@ class Entra:
             audience, names = held.audience, held.permissions
         else:
             audience, names = self.asked_of(request, scope)
+        self._judge_refresh(seen, held, user, audience)
         permissions = self._consented(client, user, audience, names)
         return self._user_answer(
             request, client, user, audience, permissions, {**form, "scope": f"{scope} offline_access"}, grant
+        )
+
+    # Conditional Access
+
+    def attempt(self, user: User | None, audience: Audience, **facts: Any) -> Attempt:
+        """A sign-in from the bot's machine, if `facts` do not say otherwise."""
+        ip = facts.pop("ip", self.access.egress)
+        return Attempt(
+            person=self.access.person(user) if user is not None else None,
+            applications=frozenset({RESOURCES[audience][0]}),
+            ip=ip,
+            country=self.access.country_of(ip),
+            **{"platform": "", "device": {}, **facts},
+        )
+
+    def _judge(self, tried: Tried, proof: Proof) -> None:
+        tried.judgement = self.access.judge(tried.attempt, proof)
+        if tried.judgement.code:
+            raise Refusal(tried.judgement.code, resource=RESOURCES[tried.audience][0])
+
+    def _judge_refresh(self, seen: EntraRequest, held: RefreshToken, user: User, audience: Audience) -> None:
+        """Ask the policies again, as of where the application is now; what the sign-in proved stays proved."""
+        grant = held.grant
+        by_code = grant is not None and grant.by_device_code
+        attempt = self.attempt(
+            user,
+            audience,
+            client_app=grant.client_app if grant is not None else self.access.password_client,
+            device={} if grant is None or by_code else self.access.browser_device,
+            flow="deviceCodeFlow" if by_code else "none",
+        )
+        seen.subject, seen.tried = user.upn, Tried(held.client, user, audience, "refresh_token", attempt)
+        since = grant.signed_in_at if grant is not None else held.issued_at
+        proof = Proof(
+            mfa=grant is not None and grant.mfa,
+            registered=has_second_factor(user),
+            age=self.clock.now() - since,
+        )
+        seen.tried.judgement = judgement = self.access.judge(attempt, proof)
+        if judgement.code:
+            # "Protocol tracking": what came of a device code stays subject to the policies about them.
+            raise Refusal(530036 if judgement.by_flow and by_code else judgement.code, resource=RESOURCES[audience][0])
+
+    def log(self, request: web.Request, seen: EntraRequest, code: int) -> None:
+        """Write the sign-in log, if it came so far that there is somebody to tell of."""
+        tried = seen.tried
+        if tried is None:
+            return
+        self.access.log(
+            sign_in_line(
+                self.clock.now(),
+                tried.attempt,
+                tried.judgement,
+                correlation_id=seen.correlation_id,
+                application=tried.client,
+                user=tried.user,
+                resource=tried.audience,
+                protocol=tried.protocol,
+                interactive=tried.protocol in ("password", "browser", "deviceCode"),
+                user_agent=request.headers.get("User-Agent", ""),
+                code=code,
+            )
         )
 
     def _user_answer(

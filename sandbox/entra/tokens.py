@@ -4,8 +4,10 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sandbox.directory import Application
+from sandbox.conditional_access import Judgement
+from sandbox.directory import Application, User
 from sandbox.entra.refusals import Refusal
+from sandbox.policy_conditions import Attempt
 
 Audience = Literal["graph", "vault"]
 
@@ -40,6 +42,11 @@ class Grant:
     mfa: bool
     nonce: str = ""
     by_device_code: bool = False
+
+    @property
+    def client_app(self) -> str:
+        """As which kind of client Conditional Access sees it."""
+        return "mobileAppsAndDesktopClients" if self.by_device_code else "browser"
 
 
 @dataclass(frozen=True)
@@ -83,3 +90,15 @@ class DeviceCode:
     user_code: str = field(
         default_factory=lambda: "".join(secrets.choice("ABCDEFGHJKLMNPQRSTUVWXYZ23456789") for _ in range(9))
     )
+
+
+@dataclass
+class Tried:
+    """A sign-in, for the log: who, to what and how, and what Conditional Access made of it, if it was asked."""
+
+    client: Application
+    user: User | None
+    audience: Audience
+    protocol: str
+    attempt: Attempt
+    judgement: Judgement = field(default_factory=Judgement)

@@ -11,10 +11,13 @@ PRIVILEGED_ROLE_ADMINISTRATOR = "e8611ab8-c189-46e8-94e1-60213ab1f814"
 PRIVILEGED_AUTHENTICATION_ADMINISTRATOR = "7be44c8a-adaf-4e2a-84d6-ab2649e08a13"
 USER_ADMINISTRATOR = "fe930be7-5e62-47db-91af-98c3a49a38b1"
 AUTHENTICATION_ADMINISTRATOR = "c4e39bd9-1100-46d3-8c65-fb160da0071f"
+AUTHENTICATION_POLICY_ADMINISTRATOR = "0526716b-113d-4c15-b2c8-68e3c22b9f80"
 HELPDESK_ADMINISTRATOR = "729827e3-9c14-49f7-bb1b-9608f156bbb8"
 PASSWORD_ADMINISTRATOR = "966707d0-3269-4727-9be2-8c3a10f19b9d"
 GROUPS_ADMINISTRATOR = "fdd7a751-b60b-444a-984c-02652fe8fa1c"
 LICENSE_ADMINISTRATOR = "4d6ac14f-3453-41d0-bef9-a3e0c569773a"
+CONDITIONAL_ACCESS_ADMINISTRATOR = "b1be1c3e-b65d-4f19-8427-f6fa0d97feb9"
+SECURITY_ADMINISTRATOR = "194ae4cb-b126-40b2-bd5b-6091b380977d"
 CLOUD_APPLICATION_ADMINISTRATOR = "158c047a-c907-4556-b7ef-446551a6b5f7"
 GLOBAL_READER = "f2ef992c-3afb-46b9-b7cf-a126ee74c451"
 SECURITY_READER = "5d6b6bb7-de71-4623-b4af-96380a352509"
@@ -82,6 +85,8 @@ READ_GROUPS = _need(
     *_DIRECTORY,
 )
 READ_OBJECTS = Need(READ_USERS.permissions | READ_GROUPS.permissions)
+CREATE_GROUPS = _need("Group.Create", "Group.ReadWrite.All", "Directory.ReadWrite.All")
+DELETE_GROUPS = _need("Group.ReadWrite.All", roles=_GROUPERS)
 WRITE_MEMBERS = _need("GroupMember.ReadWrite.All", "Group.ReadWrite.All", roles=_GROUPERS)
 WRITE_ROLE_GROUP_MEMBERS = _need(
     "RoleManagement.ReadWrite.Directory", roles=frozenset({GLOBAL_ADMINISTRATOR, PRIVILEGED_ROLE_ADMINISTRATOR})
@@ -93,6 +98,7 @@ WRITE_LICENSES = _need(
     "LicenseAssignment.ReadWrite.All", "User.ReadWrite.All", "Directory.ReadWrite.All", roles=_LICENSERS
 )
 READ_ROLES = _need("RoleManagement.Read.Directory", "RoleManagement.ReadWrite.Directory", *_DIRECTORY)
+WRITE_ROLE_GROUPS = WRITE_ROLE_GROUP_MEMBERS
 WRITE_ROLES = WRITE_ROLE_GROUP_MEMBERS
 READ_ELIGIBILITY = _need(
     "RoleEligibilitySchedule.Read.Directory",
@@ -114,6 +120,32 @@ WRITE_GRANTS = _need(
 )
 READ_ORGANIZATION = _need("Organization.Read.All", "User.Read", "User.Read.All", *_DIRECTORY)
 READ_POLICIES = _need("Policy.Read.All")
+_ACCESS_WRITERS = frozenset({GLOBAL_ADMINISTRATOR, SECURITY_ADMINISTRATOR, CONDITIONAL_ACCESS_ADMINISTRATOR})
+_ACCESS_READERS = _ACCESS_WRITERS | {GLOBAL_READER, SECURITY_READER}
+READ_ACCESS = _need("Policy.Read.All", roles=_ACCESS_READERS)
+WRITE_ACCESS = _need("Policy.ReadWrite.ConditionalAccess", roles=_ACCESS_WRITERS)
+EVALUATE = _need(
+    "Policy.Read.ConditionalAccess",
+    "Policy.Read.All",
+    "Policy.ReadWrite.ConditionalAccess",
+    roles=_ACCESS_READERS,
+)
+WRITE_SECURITY_DEFAULTS = _need("Policy.ReadWrite.SecurityDefaults", roles=_ACCESS_WRITERS)
+READ_REQUIREMENTS = _need(
+    "Policy.ReadWrite.AuthenticationMethod",
+    "Policy.Read.All",
+    roles=frozenset(
+        {GLOBAL_ADMINISTRATOR, GLOBAL_READER, AUTHENTICATION_ADMINISTRATOR, AUTHENTICATION_POLICY_ADMINISTRATOR}
+    ),
+)
+WRITE_REQUIREMENTS = _need(
+    "Policy.ReadWrite.AuthenticationMethod",
+    roles=frozenset({GLOBAL_ADMINISTRATOR, AUTHENTICATION_POLICY_ADMINISTRATOR}),
+)
+READ_SIGN_INS = _need(
+    "AuditLog.Read.All",
+    roles=frozenset({GLOBAL_ADMINISTRATOR, GLOBAL_READER, SECURITY_ADMINISTRATOR, SECURITY_READER, REPORTS_READER}),
+)
 READ_AUDITS = _need(
     "AuditLog.Read.All",
     roles=frozenset({GLOBAL_ADMINISTRATOR, GLOBAL_READER, SECURITY_READER, REPORTS_READER}),

@@ -6,7 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 from sandbox.clock import WorldClock
-from sandbox.directory import Application, Audit, Directory, Group, User, View
+from sandbox.conditional_access import ConditionalAccess
+from sandbox.directory import Application, Audit, Directory, Group, PolicyChange, User, View
 from sandbox.entra import Token
 from sandbox.graph.odata import Options
 
@@ -94,6 +95,9 @@ class Call:
     query: str
     request_id: str
     client_request_id: str | None
+    access: ConditionalAccess
+    access_at: float | None  # the time as of which policies are read; None: now
+    prefers: frozenset[str] = frozenset()
 
     @property
     def clock(self) -> WorldClock:
@@ -113,7 +117,9 @@ class Call:
             raise not_found(key)
         return group
 
-    def audit(self, category: str, activity: str, target: User | Group | Application, *modified: str) -> None:
+    def audit(
+        self, category: str, activity: str, target: User | Group | Application | PolicyChange, *modified: str
+    ) -> None:
         """Write the directory audit log."""
         self.directory.audits.append(
             Audit(

@@ -1,9 +1,11 @@
 """Groups in Graph: reading, searching, and who is a member of what."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 from sandbox.clock import iso
 from sandbox.directory import AdministrativeUnit, Group, GroupKind, RoleDefinition, User, View
@@ -81,6 +83,61 @@ def get_group(call: Call) -> Reply:
     """`GET /groups/{id}`"""
     authority.require(call.caller, authority.READ_GROUPS)
     return Reply(body=single(call, GROUP, call.group(call.args[0]), "groups"))
+
+
+def create_group(call: Call) -> Reply:
+    """`POST /groups`: security groups, whose members are chosen by hand"""
+    authority.require(call.caller, authority.CREATE_GROUPS)
+    body = call.body
+    for name in ("displayName", "mailEnabled", "mailNickname", "securityEnabled"):
+        if body.get(name) in (None, ""):
+            raise bad_request(f"A value is required for property '{name}' of resource 'Group'.")
+    if not _NICKNAME.fullmatch(body["mailNickname"]):
+        raise bad_request("Invalid value specified for property 'mailNickname' of resource 'Group'.")
+    if body["mailEnabled"] or not body["securityEnabled"] or body.get("groupTypes"):
+        raise bad_request("The service does not currently support writes of mail-enabled groups.")
+    if body.get("isAssignableToRole"):
+        # "Create group", groups that can be assigned to Microsoft Entra roles; and only a tenant with P1 has them.
+        authority.require(call.caller, authority.WRITE_ROLE_GROUPS)
+        if "P1" not in call.directory.tenant.premium or body.get("visibility") not in (None, "Private"):
+            raise bad_request("Invalid value specified for property 'isAssignableToRole' of resource 'Group'.")
+    referenced = {name: [_referenced(url) for url in body.get(f"{name}@odata.bind") or ()] for name in _BOUND}
+    for key in (*referenced["members"], *referenced["owners"]):
+        if not call.directory.latest.exists(key):
+            raise not_found(key)
+    group = Group(
+        id=str(uuid4()),
+        name=body["displayName"],
+        description=body.get("description"),
+        members=tuple(dict.fromkeys(referenced["members"])),
+        owners=tuple(dict.fromkeys(referenced["owners"])),
+        role_assignable=bool(body.get("isAssignableToRole")),
+        created=call.clock.now(),
+    )
+    call.directory.add_group(group)
+    call.audit("GroupManagement", "Add group", group, *body)
+    for key in group.members:
+        if member := call.directory.latest.user(key) or call.directory.latest.group(key):
+            call.audit("GroupManagement", "Add member to group", member, f"Group.ObjectID={group.id}")
+    return Reply(201, single(call, GROUP, group, "groups"), applied=True)
+
+
+_BOUND = ("members", "owners")
+_NICKNAME = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
+
+
+def delete_group(call: Call) -> Reply:
+    """`DELETE /groups/{id}`"""
+    group = call.group(call.args[0])
+    if group.role_assignable:
+        authority.require(call.caller, authority.WRITE_ROLE_GROUPS)
+    else:
+        authority.require(call.caller, authority.DELETE_GROUPS)
+    if group.synced:
+        raise bad_request(ON_PREMISES)
+    call.directory.delete_group(group.id)
+    call.audit("GroupManagement", "Delete group", group)
+    return Reply(204, applied=True)
 
 
 def list_members(call: Call) -> Reply:

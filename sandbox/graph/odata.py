@@ -122,11 +122,18 @@ class Entity(Generic[T]):
 
 
 def record_entity(name: str, properties: Sequence[str], filterable: Sequence[str] = ()) -> Entity[Mapping[str, Any]]:
-    """An entity whose items are dictionaries already in Graph's form."""
+    """An entity whose items are dictionaries in Graph's form; filters may look into them (`status/errorCode`)."""
+
+    def value(_: View, item: Mapping[str, Any], path: str) -> Any:
+        found: Any = item
+        for key in path.split("/"):
+            found = found[key]
+        return found
+
     return Entity(
         name,
-        lambda _, item, key: item[key],
-        frozenset(properties),
+        value,
+        frozenset((*properties, *filterable)),
         tuple(properties),
         frozenset(filterable),
     )
@@ -416,10 +423,10 @@ class _Filter:
         inner = self._either()
         del self._variables[variable]
         self._expect(")")
-        return lambda get: any(inner(_always(one)) for one in get(name) or ())
+        return lambda get: any(inner(_inside(one)) for one in get(name) or ())
 
     def _property(self, word: str) -> str:
-        if word in self._variables:
+        if word.partition("/")[0] in self._variables:
             return word
         if self._entity is not None and word not in self._entity.properties:
             raise QueryError(
@@ -474,8 +481,16 @@ class _Filter:
         return QueryError(f"Invalid filter clause: Syntax error near token {self._next}.")
 
 
-def _always(value: Any) -> Getter:
-    return lambda _: value
+def _inside(value: Any) -> Getter:
+    """What a lambda's variable stands for, and by a path (`t/id`) what is within."""
+
+    def get(path: str) -> Any:
+        found = value
+        for name in path.split("/")[1:]:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return found
+
+    return get
 
 
 def _comparison(name: str, operator: str, wanted: Any) -> Predicate:

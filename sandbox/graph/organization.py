@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sandbox.clock import iso
-from sandbox.directory import Application, Audit, Group, User
+from sandbox.conditional_access import SECURITY_DEFAULTS
+from sandbox.directory import Application, Audit, Group, PolicyChange, User
 from sandbox.graph import authority
-from sandbox.graph.call import Call, Reply, not_found
+from sandbox.graph.call import Call, Reply, bad_request, not_found
 from sandbox.graph.odata import Sized, page, record_entity, single
 
 _ORGANIZATION = record_entity(
@@ -27,9 +28,12 @@ _AUDIT = record_entity(
         "id", "category", "correlationId", "result", "resultReason", "activityDisplayName", "activityDateTime",
         "loggedByService", "operationType", "initiatedBy", "targetResources", "additionalDetails",
     ),
-    ("correlationId", "activityDisplayName", "activityDateTime", "category", "result"),
+    (
+        "correlationId", "activityDisplayName", "activityDateTime", "category", "result", "loggedByService",
+        "targetResources",
+    ),
 )  # fmt: skip
-_TARGET_TYPES = {User: "User", Group: "Group", Application: "ServicePrincipal"}
+_TARGET_TYPES = {User: "User", Group: "Group", Application: "ServicePrincipal", PolicyChange: "Policy"}
 _PREMIUM_PLANS = {
     "P1": "41781fb2-bc02-4b7c-bd55-b576c07bb09d",  # AAD_PREMIUM
     "P2": "eec0eb4f-6444-4f95-aba0-50c24d67f998",  # AAD_PREMIUM_P2
@@ -67,12 +71,25 @@ def get_security_defaults(call: Call) -> Reply:
     """`GET /policies/identitySecurityDefaultsEnforcementPolicy`"""
     authority.require(call.caller, authority.READ_POLICIES)
     policy: Mapping[str, Any] = {
-        "id": "00000000-0000-0000-0000-000000000005",
+        "id": SECURITY_DEFAULTS,
         "displayName": "Security Defaults",
         "description": "Basic identity security for every account.",
-        "isEnabled": call.directory.tenant.security_defaults,
+        "isEnabled": call.access.security_defaults(call.access_at),
     }
     return Reply(body=single(call, _DEFAULTS, policy, "policies/identitySecurityDefaultsEnforcementPolicy"))
+
+
+def update_security_defaults(call: Call) -> Reply:
+    """`PATCH /policies/identitySecurityDefaultsEnforcementPolicy`: not beside policies that are enabled"""
+    authority.require(call.caller, authority.READ_POLICIES)
+    authority.require(call.caller, authority.WRITE_SECURITY_DEFAULTS)
+    if call.body["isEnabled"] and any(policy["state"] == "enabled" for policy in call.access.policies()):
+        raise bad_request(
+            "Conditional Access policies are enabled in the tenant, which prevents you from enabling security defaults."
+        )
+    change = call.access.set_security_defaults(call.body["isEnabled"])
+    call.audit("Policy", "Update security defaults", change, change.kind)
+    return Reply(204, applied=True)
 
 
 def list_principals(call: Call) -> Reply:
@@ -135,7 +152,7 @@ def _audit(audit: Audit) -> Mapping[str, Any]:
         "resultReason": "",
         "activityDisplayName": audit.activity,
         "activityDateTime": iso(audit.time),
-        "loggedByService": "Core Directory",
+        "loggedByService": "Conditional Access" if isinstance(target, PolicyChange) else "Core Directory",
         "operationType": audit.activity.split(" ", 1)[0],
         "initiatedBy": {
             "app": {
@@ -153,8 +170,10 @@ def _audit(audit: Audit) -> Mapping[str, Any]:
                 "type": _TARGET_TYPES[type(target)],
                 "userPrincipalName": target.upn if isinstance(target, User) else None,
                 "modifiedProperties": [
-                    {"displayName": name, "oldValue": None, "newValue": None} for name in audit.modified
-                ],
+                    {"displayName": target.kind, "oldValue": target.before, "newValue": target.after}
+                ]
+                if isinstance(target, PolicyChange)
+                else [{"displayName": name, "oldValue": None, "newValue": None} for name in audit.modified],
             }
         ],
         "additionalDetails": [

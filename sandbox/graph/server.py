@@ -19,6 +19,7 @@ from sandbox.graph import (
     applications,
     authentication,
     bodies,
+    conditional_access,
     consents,
     groups,
     licenses,
@@ -33,6 +34,8 @@ from sandbox.graph.call import Call, Caller, GraphError, Reply, bad_request
 from sandbox.graph.odata import QueryError, parse_options
 
 PREFIX = "/graph/v1.0"
+_BETA = "/graph/beta"
+_ACCESS = "/identity/conditionalAccess"
 
 Handler = Callable[[Call], Reply]
 
@@ -51,6 +54,7 @@ def _routes(resets: authentication.PasswordResets) -> tuple[Route, ...]:
     methods = "|".join(authentication.METHOD_COLLECTIONS)
     casts = "microsoft.graph.group|microsoft.graph.directoryRole|microsoft.graph.administrativeUnit"
     members = "microsoft.graph.user|microsoft.graph.group"
+    defaults = "/policies/identitySecurityDefaultsEnforcementPolicy"
     access_passes = "/users/{}/authentication/temporaryAccessPassMethods"
     return (
         Route("GET", "/me", users.get_me),
@@ -89,7 +93,9 @@ def _routes(resets: authentication.PasswordResets) -> tuple[Route, ...]:
         Route("DELETE", f"/users/{{}}/authentication/{{{methods}}}/{{}}", authentication.delete_method),
         Route("GET", "/subscribedSkus", licenses.list_skus),
         Route("GET", "/groups", groups.list_groups),
+        Route("POST", "/groups", groups.create_group, bodies.GROUP),
         Route("GET", "/groups/{}", groups.get_group),
+        Route("DELETE", "/groups/{}", groups.delete_group),
         Route("GET", "/groups/{}/members", groups.list_members),
         Route("GET", f"/groups/{{}}/members/{{{members}}}", groups.list_members),
         Route("GET", "/groups/{}/transitiveMembers", groups.list_transitive_members),
@@ -130,9 +136,32 @@ def _routes(resets: authentication.PasswordResets) -> tuple[Route, ...]:
             )
         ),
         Route("GET", "/organization", organization.list_organizations),
-        Route("GET", "/policies/identitySecurityDefaultsEnforcementPolicy", organization.get_security_defaults),
+        Route("GET", defaults, organization.get_security_defaults),
+        Route("PATCH", defaults, organization.update_security_defaults, bodies.SECURITY_DEFAULTS),
         Route("GET", "/auditLogs/directoryAudits", organization.list_audits),
+        Route("GET", "/auditLogs/signIns", conditional_access.list_sign_ins),
+        Route("GET", "/auditLogs/signIns/{}", conditional_access.get_sign_in),
+        Route("GET", f"{_ACCESS}/policies", conditional_access.list_policies),
+        Route("POST", f"{_ACCESS}/policies", conditional_access.create_policy, bodies.CONDITIONAL_ACCESS_POLICY),
+        Route("GET", f"{_ACCESS}/policies/{{}}", conditional_access.get_policy),
+        Route("PATCH", f"{_ACCESS}/policies/{{}}", conditional_access.update_policy, bodies.CONDITIONAL_ACCESS_POLICY),
+        Route("DELETE", f"{_ACCESS}/policies/{{}}", conditional_access.delete_policy),
+        Route("GET", f"{_ACCESS}/namedLocations", conditional_access.list_locations),
+        Route("POST", f"{_ACCESS}/namedLocations", conditional_access.create_location, bodies.NAMED_LOCATION),
+        Route("GET", f"{_ACCESS}/namedLocations/{{}}", conditional_access.get_location),
+        Route("PATCH", f"{_ACCESS}/namedLocations/{{}}", conditional_access.update_location, bodies.NAMED_LOCATION),
+        Route("DELETE", f"{_ACCESS}/namedLocations/{{}}", conditional_access.delete_location),
+        Route("POST", f"{_ACCESS}/evaluate", conditional_access.evaluate, bodies.EVALUATE),
     )
+
+
+_BETA_ROUTES = (
+    Route("GET", "/users/{}/authentication/requirements", conditional_access.get_requirements),
+    Route(
+        "PATCH", "/users/{}/authentication/requirements", conditional_access.update_requirements, bodies.REQUIREMENTS
+    ),
+)
+"""What is not in v1.0."""
 
 
 @dataclass
@@ -144,7 +173,7 @@ class GraphRequest:
 
     time: float
     method: str
-    path: str  # below /graph/v1.0
+    path: str  # below /graph/v1.0, or all of it
     query: str
     client_request_id: str | None
     request_id: str
@@ -167,6 +196,7 @@ class Graph:
         self._entra = entra
         self._faults = faults
         self._table = _Table(_routes(self.resets))
+        self._beta = _Table(_BETA_ROUTES)
 
     def routes(self, app: web.Application) -> None:
         """Serve Graph below `/graph/v1.0` of `app`."""
@@ -214,17 +244,23 @@ class Graph:
     def _serve(
         self, request: web.Request, seen: GraphRequest, path: str, payload: bytes, effect: Effect | None
     ) -> Reply:
-        if not path.startswith(f"{PREFIX}/"):
+        beta = path.startswith(f"{_BETA}/")
+        if not beta and not path.startswith(f"{PREFIX}/"):
             raise bad_request("Invalid version.", "BadRequest")
         token = self._authenticate(request, challenged=isinstance(effect, Challenge))
         caller = self._caller(token)
         seen.caller = caller.user.upn if caller.user else token.client.app_id
-        route, args = self._table.find(request.method, seen.path)
+        table = self._beta if beta else self._table
+        route, args = table.find(request.method, path.removeprefix(_BETA) if beta else seen.path)
+        access = self._entra.access
+        if seen.path.startswith(f"{_ACCESS}/") and not access.may_be_called():
+            # "Microsoft Graph service-specific throttling limits": here without Retry-After.
+            raise GraphError(429, "TooManyRequests", "Too many requests.")
         eventual = request.headers.get("ConsistencyLevel", "").lower() == "eventual"
         now = self.clock.now()
-        view = self.directory.latest
+        view, behind = self.directory.latest, access.read_lag
         if isinstance(effect, Lag) and request.method == "GET":
-            view = self.directory.at(now - effect.seconds)
+            view, behind = self.directory.at(now - effect.seconds), max(behind, effect.seconds)
         lag = max(self.index_lag, effect.seconds if isinstance(effect, Lag) else 0.0)
         call = Call(
             method=request.method,
@@ -240,6 +276,9 @@ class Graph:
             query=seen.query,
             request_id=seen.request_id,
             client_request_id=seen.client_request_id,
+            access=access,
+            access_at=now - behind if behind else None,
+            prefers=frozenset(one.strip() for one in request.headers.get("Prefer", "").split(",")),
         )
         return route.handler(call)
 

@@ -320,3 +320,54 @@ async def test_consent_is_not_for_everybody_to_take_back(tenant: TenantServers) 
     ]  # fmt: skip
 
     assert (await tenant.call(token, "DELETE", f"/oauth2PermissionGrants/{grant.id}")).status == 403
+
+
+# Groups
+
+GROUPS = {
+    "displayName": "Left alone",
+    "mailEnabled": False,
+    "mailNickname": "left-alone",
+    "securityEnabled": True,
+}
+
+
+async def test_a_group_is_made_with_its_members_and_deleted_for_good(tenant: TenantServers) -> None:
+    adele = tenant.directory.user("adele").id
+    token = await tenant.person_token(ANA, "Group.ReadWrite.All", ROLES)
+    bind = f"https://graph.microsoft.com/v1.0/directoryObjects/{adele}"
+    body = {**GROUPS, "isAssignableToRole": True, "members@odata.bind": [bind]}
+    answer = await tenant.call(token, "POST", "/groups", body)
+
+    assert (answer.status, answer.body["isAssignableToRole"]) == (201, True)
+    group = tenant.directory.group("Left alone")
+    assert group.members == (adele,)
+    assert (await tenant.call(token, "DELETE", f"/groups/{group.id}")).status == 204
+    assert (await tenant.call(token, "GET", f"/groups/{group.id}")).status == 404
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mailNickname": None},
+        {"mailNickname": "with spaces"},
+        {"mailEnabled": True},
+        {"securityEnabled": False},
+        {"isAssignableToRole": True, "visibility": "Public"},
+        {"members@odata.bind": ["https://graph.microsoft.com/v1.0/me"]},
+        {"color": "red"},
+    ],
+    ids=["no nickname", "no such nickname", "mail", "for nothing", "public", "no member", "unknown"],
+)
+async def test_a_group_that_cannot_be_is_refused(tenant: TenantServers, change: dict[str, Any]) -> None:
+    token = await tenant.person_token(ANA, "Group.ReadWrite.All", ROLES)
+    answer = await tenant.call(token, "POST", "/groups", {**GROUPS, **change})
+
+    assert answer.status == 400
+
+
+async def test_only_whoever_gives_roles_makes_a_group_that_can_have_them(tenant: TenantServers) -> None:
+    tenant.directory.consent(tenant.directory.applications["signin"], ["Group.ReadWrite.All", ROLES], None)
+    token = await tenant.person_token(OLIVE, "Group.ReadWrite.All", ROLES)
+    assert (await tenant.call(token, "POST", "/groups", {**GROUPS, "isAssignableToRole": True})).status == 403
+    assert (await tenant.call(token, "POST", "/groups", GROUPS)).status == 201, "any other everybody may make"

@@ -45,6 +45,9 @@ CHANGES: list[tuple[str, Sees, object]] = [
     ("slow-replication", lambda world: world.entra.replication_lag, 600.0),
     ("vault-emptied", lambda world: world.vault.is_deleted(SERVICE_ACCOUNT_SECRET), True),
     ("version-disabled", enabled, [False]),
+    ("mfa-for-admins", lambda world: len(world.access.policies()), 1),
+    ("country-block", lambda world: len(world.access.policies()), 1),
+    ("security-defaults-on", lambda world: world.access.security_defaults(), True),
 ]
 
 

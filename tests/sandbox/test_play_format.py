@@ -103,7 +103,7 @@ def test_a_step_knows_its_line_and_its_words() -> None:
         pytest.param("title: x\ntitle: y\nsteps: [{kill: bot}]", "story.yaml:2: 'title' stands twice", id="twice"),
         pytest.param(
             "title: x\nworld: {weather: fine}\nsteps: [{kill: bot}]",
-            "story.yaml:2: unknown key 'weather' in the world; it may have: callback, faults, set_up",
+            "story.yaml:2: unknown key 'weather' in the world; it may have: callback, egress, faults, policies",
             id="an unknown thing in the world",
         ),
         pytest.param(
@@ -143,7 +143,7 @@ def test_a_file_that_makes_no_sense_is_refused_with_its_line(text: str, complain
         ("{as: ana, sign_in: {with: link}}", "a sign-in needs 'account'"),
         ("{tenant: {disable: a@b.c, enable: a@b.c}}", "a change is exactly one of: disable, enable"),
         ("{tenant: {give_role: a@b.c}}", "account and role are expected here, as [account, role]"),
-        ("{tenant: {promote: a@b.c}}", "unknown key 'promote' in a change; it may have: add_to_group, delete"),
+        ("{tenant: {promote: a@b.c}}", "unknown key 'promote' in a change; it may have: add_policy, add_to_group"),
         ("{slack: {}}", "a change is exactly one of: deactivate, reactivate"),
         ("{cli: 'grant \"U0'}", "a command line is expected here: No closing quotation"),
         ("{kill: world}", "'world' is not one of: bot"),

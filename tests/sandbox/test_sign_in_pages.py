@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from sandbox.browser_hands import Landed, sign_in
+from sandbox.conditional_access import complete
 from sandbox.entra import Token
 from sandbox.faults import Refuse, Rule
 from sandbox.world import World
@@ -278,6 +279,24 @@ async def test_whoever_has_no_method_sets_one_up_when_a_policy_asks(tenant: Tena
     assert [method.kind for method in tenant.directory.user("olive").methods] == ["microsoftAuthenticator"]
 
 
+async def test_a_policy_that_wants_a_second_factor_is_met_on_the_page_and_logged(tenant: TenantServers) -> None:
+    tenant.entra.access.add_from_file("mfa-for-admins.json")
+    tenant.entra.pages.mfa_for = "nobody"
+
+    denied = await began(tenant, ANA, mfa=False)
+    approved = await began(tenant, ANA)
+    everyday = await began(tenant, OLIVE, mfa=False)  # is not asked
+
+    assert "AADSTS500121" in denied.landed.text
+    assert "code" in approved.answer
+    assert "code" in everyday.answer
+    assert [(line.code, line.judgement.status) for line in tenant.entra.access.sign_ins] == [
+        (500121, "failure"),
+        (0, "success"),
+        (0, "notApplied"),
+    ]
+
+
 async def test_a_refresh_needs_the_second_factor_that_its_sign_in_had(tenant: TenantServers) -> None:
     without = await tokens_of(tenant, OLIVE)
     with_it = await tokens_of(tenant, ANA)
@@ -510,6 +529,51 @@ async def test_forbidding_device_codes_ends_what_came_of_them(tenant: TenantServ
     refused = await ask(tenant, grant_type="refresh_token", refresh_token=answer["refresh_token"], scope=READ)
 
     assert refused["error_codes"] == [530036]
+
+
+def block_device_codes(tenant: TenantServers) -> None:
+    policy = {
+        "id": "11111111-0000-4000-8000-000000000001",
+        "displayName": "No device codes",
+        "state": "enabled",
+        "conditions": {
+            "clientAppTypes": ["all"],
+            "applications": {"includeApplications": ["All"]},
+            "users": {"includeUsers": ["All"]},
+            "authenticationFlows": {"transferMethods": "deviceCodeFlow,authenticationTransfer"},
+        },
+        "grantControls": {"operator": "OR", "builtInControls": ["block"]},
+    }
+    tenant.entra.access.put_policy(complete(policy))
+
+
+async def test_a_policy_about_authentication_flows_ends_device_codes_and_what_came_of_them(
+    tenant: TenantServers, device: DeviceFlow
+) -> None:
+    await device.sign_in(ANA)
+    answer = await device.poll()
+    block_device_codes(tenant)
+    await device.begin()
+
+    landed = await device.sign_in(ANA)
+    refused = await device.poll()
+    refreshed = await ask(tenant, grant_type="refresh_token", refresh_token=answer["refresh_token"], scope=READ)
+
+    assert "AADSTS53003" in landed.text
+    assert (refused["error_codes"], refreshed["error_codes"]) == ([53003], [530036])
+    assert "code" in (await began(tenant, ANA)).answer
+
+
+async def test_a_device_that_must_be_compliant_is_one_at_the_desk_and_none_behind_a_device_code(
+    tenant: TenantServers, device: DeviceFlow
+) -> None:
+    tenant.entra.access.add_from_file("compliant-device.json")
+
+    landed = await device.sign_in(ANA)
+
+    assert "AADSTS530033" in landed.text
+    assert (await device.poll())["error_codes"] == [530033]
+    assert "code" in (await began(tenant, ANA)).answer
 
 
 async def test_only_the_sign_in_application_gets_device_codes(tenant: TenantServers) -> None:

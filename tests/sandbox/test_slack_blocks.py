@@ -247,9 +247,9 @@ JUNK = st.one_of(
     st.booleans(),
     st.integers(),
     st.text(max_size=3),
-    st.just([]),
-    st.just({}),
-    st.just([{}]),
+    st.builds(list),  # a new one each time: what is put into it later is not put into itself
+    st.builds(dict),
+    st.builds(lambda: [{}]),
     st.sampled_from(["section", "button", "mrkdwn", "rich_text", "input"]),
 )
 

@@ -13,6 +13,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from sandbox.slack import AckStatus, Delivery, Message, NotOnScreen, View
 from tests.sandbox.slack_harness import (
+    MANIFEST,
     Stage,
     a_workspace,
     actions,
@@ -567,3 +568,30 @@ async def test_somebody_who_is_deactivated_is_told_of_and_comes_back() -> None:
             await stage.slack.reactivate("olive")
 
         assert seen == [("U0OLIVE001", True), ("U0OLIVE001", False)]
+
+
+async def test_a_file_is_handed_over_by_a_form_and_read_with_the_scope_for_it() -> None:
+    scopes = [*MANIFEST["oauth_config"]["scopes"]["bot"], "files:read"]
+    draft = {"type": "file_input", "filetypes": ["json"], "max_files": 1}
+    view = modal("Form", field("A file", "file", draft))
+    async with a_workspace(manifest={**MANIFEST, "oauth_config": {"scopes": {"bot": scopes}}}) as stage:
+        await opened(stage, view)
+        for wrong in ("no-such-file.json", ("a.exe", b""), [("a.json", b"{}"), ("b.json", b"{}")]):
+            with pytest.raises(NotOnScreen):
+                await stage.slack.submit("olive", {"A file": wrong})
+        sent = await stage.slack.submit("olive", {"A file": ("a.json", b"{}")})
+
+        (held,) = sent.payload["view"]["state"]["values"]["file"].values()
+        (file,) = held["files"]
+        assert (file["name"], file["filetype"], file["size"], file["user"]) == ("a.json", "json", 2, "U0OLIVE001")
+        token = {"Authorization": f"Bearer {stage.slack.bot_token}"}
+        async with stage.http.get(file["url_private"], headers=token) as answer:
+            assert await answer.read() == b"{}"
+        async with stage.http.get(file["url_private"], allow_redirects=False) as answer:
+            assert answer.status == 302
+        async with stage.http.get(file["url_private"].replace(file["id"], "F0NONE"), headers=token) as answer:
+            assert answer.status == 404
+    async with a_workspace() as stage:
+        with pytest.raises(SlackApiError) as refused:
+            await opened(stage, view)
+        assert refused.value.response["error"] == "invalid_arguments"
