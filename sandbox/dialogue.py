@@ -1,7 +1,7 @@
 """The format of a dialogue: a story about people and the bot, in YAML, read into values that know their line.
 
     title: Olive resets a password
-    world: {faults: [vault-down]}
+    world: {faults: [vault-down], policies: [mfa-for-admins.json]}
     steps:
       - {as: olive, in: "#helpdesk", type: "/m365 reset-password adele@contoso.com"}
       - {as: olive, submit: {Reason: "locked out"}}
@@ -23,13 +23,14 @@ anything is played.
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import yaml
 
 from sandbox.bot_process import SetUp
+from sandbox.conditional_access import is_shipped
 from sandbox.faults import Faults
 
 DEFAULT_WITHIN = 10.0
@@ -156,7 +157,8 @@ class ExpectTenant:
 
     `user` names whom `password` (a sign-in with it succeeds), `accountEnabled`, `member_of`, `not_member_of`
     and `licenses` are about; `writes` counts requests Microsoft applied since the dialogue began, as
-    `{PATCH /users: 1}`.
+    `{PATCH /users: 1}`. `policies` are states of Conditional Access policies by name (`none`: there is no such
+    policy); `policies_unchanged`: policies and named locations are what they were when the dialogue began.
     """
 
     user: str | None
@@ -167,6 +169,8 @@ class ExpectTenant:
     licenses: tuple[str, ...] | None
     writes: Mapping[str, int]
     within: float
+    policies: Mapping[str, str] = field(default_factory=dict)
+    policies_unchanged: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,21 @@ class ChangeTenant:
 
     kind: str
     account: str
+    what: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ChangePolicies:
+    """`{tenant: {change: of what}}`: an administrator changes Conditional Access, without Latchkey.
+
+    `kind` is `add_policy` (a shipped file, `mfa-for-admins.json`, or one beside the dialogue), `remove_policy` (a file
+    or a display name), `policy_state` (that, and `enabled`, `disabled` or `report-only`), `exclude_from_policy`,
+    `include_in_policy` (that, and an account), `security_defaults` (`on` or `off`), `per_user_mfa` (an account and
+    `disabled`, `enabled` or `enforced`), `egress` (the bot's machine gets another address, in a country) or
+    `password_sign_ins` (as which kind of client they count: `mobileAppsAndDesktopClients`, `browser` or `other`).
+    """
+
+    kind: str
     what: tuple[str, ...]
 
 
@@ -267,6 +286,7 @@ Deed = (
     | ExpectTenant
     | ExpectVault
     | ChangeTenant
+    | ChangePolicies
     | ChangeSlack
     | CommandLine
     | StartFault
@@ -291,7 +311,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """A whole story. `faults` are in force before the bot starts; with `callback` people come back to its own page."""
+    """A whole story. `faults` are in force before the bot starts; with `callback` people come back to its own page.
+
+    `policies`, `security_defaults`, `egress` and `tell_egress` are those of `World`.
+    """
 
     file: Path
     title: str
@@ -299,6 +322,10 @@ class Dialogue:
     steps: tuple[Step, ...]
     set_up: SetUp = "advanced"
     callback: bool = False
+    policies: tuple[str, ...] = ()
+    security_defaults: bool = False
+    egress: str | None = None
+    tell_egress: bool = False
 
 
 _T = TypeVar("_T")
@@ -412,6 +439,19 @@ class _Reader:
         """Names of faults."""
         return tuple(map(self.fault, node.value)) if isinstance(node, yaml.SequenceNode) else (self.fault(node),)
 
+    def policies(self, node: yaml.Node) -> str:
+        """A file of policies: a shipped one by its name, or one beside the dialogue, of which the path is answered."""
+        name = self.text(node)
+        own = self._file.parent / name
+        found = name if is_shipped(name) else str(own.resolve()) if own.is_file() else None
+        if found is None:
+            raise self.error(f"there is no file of policies called {name!r}", node)
+        return found
+
+    def files_of_policies(self, node: yaml.Node) -> tuple[str, ...]:
+        """Files of policies."""
+        return tuple(map(self.policies, node.value)) if isinstance(node, yaml.SequenceNode) else (self.policies(node),)
+
     def seconds(self, node: yaml.Node) -> float:
         """A duration with its unit, as `10s`, `5m`, `8h` or `1d`."""
         text = self.text(node)
@@ -463,6 +503,15 @@ class _Reader:
         return read_all
 
 
+# What may stand for each thing that is one of a few words.
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "state": ("enabled", "disabled", "report-only"),
+    "on or off": ("on", "off"),
+    "mfa state": ("disabled", "enabled", "enforced"),
+    "kind of client": ("mobileAppsAndDesktopClients", "browser", "other"),
+}
+
+
 def _expect(step: _Reader) -> Expect:
     inner = step.inside("expect", "an expectation")
     expect = Expect(
@@ -497,6 +546,8 @@ def _expect_tenant(step: _Reader) -> ExpectTenant:
         not_member_of=inner.may("not_member_of", inner.texts, ()),
         licenses=inner.may("licenses", inner.texts, None),
         writes=inner.may("writes", inner.mapping_of(inner.number), {}),
+        policies=inner.may("policies", inner.mapping_of(inner.one_of(*_CHOICES["state"], "none")), {}),
+        policies_unchanged=inner.may("policies_unchanged", inner.truth, False),
         within=inner.within(),
     )
     inner.done()
@@ -509,7 +560,7 @@ def _expect_tenant(step: _Reader) -> ExpectTenant:
     )
     if about_a_user and expect.user is None:
         raise inner.error("an expectation about an account says whose, with 'user'")
-    if not about_a_user and not expect.writes:
+    if not (about_a_user or expect.writes or expect.policies or expect.policies_unchanged):
         raise inner.error("an expectation says what it expects")
     return expect
 
@@ -563,9 +614,31 @@ def _one_change(step: _Reader, key: str, kinds: Mapping[str, tuple[str, ...]]) -
     return changes[0]
 
 
-def _change_tenant(step: _Reader) -> ChangeTenant:
-    kind, (account, *what) = _one_change(step, "tenant", _TENANT_CHANGES)
-    return ChangeTenant(kind, account, tuple(what))
+_POLICY_CHANGES: Mapping[str, tuple[str, ...]] = {
+    "add_policy": ("file",),
+    "remove_policy": ("policy",),
+    "policy_state": ("policy", "state"),
+    "exclude_from_policy": ("policy", "account"),
+    "include_in_policy": ("policy", "account"),
+    "security_defaults": ("on or off",),
+    "per_user_mfa": ("account", "mfa state"),
+    "egress": ("address", "country"),
+    "password_sign_ins": ("kind of client",),
+}
+
+
+def _change_tenant(step: _Reader) -> ChangeTenant | ChangePolicies:
+    kind, what = _one_change(step, "tenant", {**_TENANT_CHANGES, **_POLICY_CHANGES})
+    if kind in _TENANT_CHANGES:
+        account, *rest = what
+        return ChangeTenant(kind, account, tuple(rest))
+    inner = step.inside("tenant", "a change")
+    if kind == "add_policy":
+        what = (inner.need(kind, inner.policies),)
+    for name, value in zip(_POLICY_CHANGES[kind], what, strict=True):
+        if value not in _CHOICES.get(name, (value,)):
+            raise inner.error(f"{value!r} is not one of: {', '.join(_CHOICES[name])}")
+    return ChangePolicies(kind, what)
 
 
 def _change_slack(step: _Reader) -> ChangeSlack:
@@ -627,11 +700,19 @@ def parse(text: str, file: Path) -> Dialogue:
     title = story.need("title", story.text)
     faults: tuple[str, ...] = ()
     set_up, callback = "advanced", False
+    no_policies: tuple[str, ...] = ()
+    access: dict[str, Any] = {}
     if "world" in story.names:
         world = story.inside("world", "the world")
         faults = world.may("faults", world.faults, ())
         set_up = world.may("set_up", world.one_of(*get_args(SetUp)), set_up)
         callback = world.may("callback", world.truth, callback)
+        access = {
+            "policies": world.may("policies", world.files_of_policies, no_policies),
+            "security_defaults": world.may("security_defaults", world.truth, False),
+            "egress": world.may("egress", world.text, None),
+            "tell_egress": world.may("tell_egress", world.truth, False),
+        }
         world.done()
     nodes = story.need("steps", lambda node: node)
     story.done()
@@ -640,7 +721,7 @@ def parse(text: str, file: Path) -> Dialogue:
     steps = []
     for number, node in enumerate(nodes.value, start=1):
         steps.append(_step(number, node, text, file, saved))
-    return Dialogue(file, title, faults, tuple(steps), cast(SetUp, set_up), callback)
+    return Dialogue(file, title, faults, tuple(steps), cast(SetUp, set_up), callback, **access)
 
 
 def _step(number: int, node: yaml.Node, text: str, file: Path, saved: set[str]) -> Step:

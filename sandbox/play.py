@@ -2,6 +2,7 @@
 
 import asyncio
 import html
+import json
 import re
 import shutil
 import sys
@@ -20,6 +21,7 @@ from sandbox.dialogue import (
     VARIABLE,
     Advance,
     AuditVerifies,
+    ChangePolicies,
     ChangeSlack,
     ChangeTenant,
     Choose,
@@ -85,9 +87,11 @@ class Player:
         self._page = ""  # where the last sign-in at Microsoft ended
         self._last: Delivery | None = None
         self._nevers: list[Step] = []
+        self._policies_before: list[Json] = []
 
     async def play(self, dialogue: Dialogue) -> None:
         """Play every step in order; `NotTrue` tells about the first that fails."""
+        self._policies_before = self._policies()
         for step in dialogue.steps:
             await self._play(dialogue, step)
         for step in self._nevers:  # once more: what must never be seen must not come late either
@@ -136,6 +140,8 @@ class Player:
                 await self._until(lambda: self._look_at_vault(vault), vault.within)
             case ChangeTenant() as change:
                 self._change_tenant(change)
+            case ChangePolicies() as policies:
+                self._change_policies(policies)
             case ChangeSlack(person, is_active):
                 await (self._slack.reactivate(person) if is_active else self._slack.deactivate(person))
             case CommandLine() as line:
@@ -223,6 +229,30 @@ class Player:
                     directory.unassign_role(user.id, role)
                 case "edit", (name, value):
                     directory.update_user(user.id, **_edited(user, name, value))
+        except KeyError as error:
+            raise _NotYet(f"the tenant has no {error}") from error
+        self._world.changes.tell()
+
+    def _change_policies(self, change: ChangePolicies) -> None:
+        access = self._world.access
+        try:
+            match change.kind, change.what:
+                case "add_policy", (file,):
+                    access.add_from_file(file)
+                case "remove_policy", (policy,):
+                    access.remove(policy)
+                case "policy_state", (policy, state):
+                    access.edit(policy, state=_STATES.get(state, state))
+                case ("exclude_from_policy" | "include_in_policy") as kind, (policy, account):
+                    access.exclude(policy, account, excluded=kind == "exclude_from_policy")
+                case "security_defaults", (whether,):
+                    access.switch_security_defaults(whether == "on")
+                case "per_user_mfa", (account, state):
+                    access.set_per_user_mfa(account, state)
+                case "egress", (address, country):
+                    access.move(address, country)
+                case "password_sign_ins", (kind,):
+                    access.password_client = kind
         except KeyError as error:
             raise _NotYet(f"the tenant has no {error}") from error
         self._world.changes.tell()
@@ -397,6 +427,23 @@ class Player:
             if seen != times:
                 raise _NotYet(f"Microsoft applied {write} {seen} times, not {times}")
 
+        for name, wanted in expect.policies.items():
+            try:
+                state = str(self._world.access.policy(name)["state"])
+            except KeyError:
+                state = "none"
+            if state != _STATES.get(wanted, wanted):
+                raise _NotYet(f"the policy {name} is {state}")
+        if expect.policies_unchanged and self._policies() != self._policies_before:
+            raise _NotYet(
+                f"the policies are not what they were, but:\n{_quoted(json.dumps(self._policies(), indent=1))}"
+            )
+
+    def _policies(self) -> list[Json]:
+        """Policies and named locations, but for when they were last changed."""
+        access = self._world.access
+        return [{**one, "modifiedDateTime": None} for one in (*access.policies(), *access.locations())]
+
     def _look_at_user(self, user: User, expect: ExpectTenant) -> None:
         directory = self._world.directory
         groups = {group.name for group in directory.latest.groups_of(user.id, transitive=False)}
@@ -457,6 +504,7 @@ def _quoted(text: str) -> str:
     return "\n".join(f"    | {line}" for line in text.splitlines()) or "    | (nothing)"
 
 
+_STATES = {"report-only": "enabledForReportingButNotEnforced"}
 _FIELDS = {"displayName": "name", "userPrincipalName": "upn", "usageLocation": "usage_location"}
 """Properties a user has by themselves; all others are attributes."""
 
@@ -493,7 +541,15 @@ async def perform(dialogue: Dialogue, prepared: Path, transport: Transport = "so
     with tempfile.TemporaryDirectory(prefix="latchkey-play-") as scratch:
         folder = Path(scratch) / "state"
         shutil.copytree(await _prepared_for(dialogue, prepared), folder)
-        async with World(transport=transport, state=folder, callback=dialogue.callback) as world:
+        async with World(
+            transport=transport,
+            state=folder,
+            callback=dialogue.callback,
+            policies=dialogue.policies,
+            security_defaults=dialogue.security_defaults,
+            egress=dialogue.egress,
+            tell_egress=dialogue.tell_egress,
+        ) as world:
             bot = BotProcess(world.environment(), folder)
             world.adopt(bot)
             for fault in dialogue.faults:

@@ -329,6 +329,33 @@ function typed(part, block, surface, kind) {
   return control;
 }
 
+/** Files of this machine; they go to the workspace with the form. */
+function files(part, block, surface) {
+  let chosen = [];
+  const read = () => ({files: chosen});
+  chosen = field(block, part, surface, read, {files: []}).files ?? [];
+  const names = () => chosen.map((file) => file.name).join(", ");
+  const encoded = (file) =>
+    new Promise((done, failed) => {
+      const reader = new FileReader();
+      reader.onload = () => done({name: file.name, content: reader.result.slice(reader.result.indexOf(",") + 1)});
+      reader.onerror = () => failed(reader.error);
+      reader.readAsDataURL(file);
+    });
+  const box = h("input", {
+    "data-field": true,
+    type: "file",
+    multiple: (part.max_files ?? 10) > 1,
+    accept: (part.filetypes ?? []).map((kind) => `.${kind}`).join(","),
+    async onchange() {
+      chosen = await Promise.all([...box.files].slice(0, part.max_files ?? 10).map(encoded));
+      shown.textContent = names();
+    },
+  });
+  const shown = h("span.description", {"aria-live": "polite"}, names());
+  return h("div.file-input", {}, box, shown);
+}
+
 /** A search box over options the bot gives while one types (block_suggestion). */
 function search(part, block, surface) {
   const listId = freshId("options");
@@ -465,6 +492,7 @@ const ELEMENTS = {
   plain_text_input: (part, block, surface) => typed(part, block, surface, "text"),
   email_text_input: (part, block, surface) => typed(part, block, surface, "email"),
   url_text_input: (part, block, surface) => typed(part, block, surface, "url"),
+  file_input: files,
   number_input: (part, block, surface) => typed(part, block, surface, "number"),
   overflow,
 };

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiohttp import web
 
 from sandbox.bot_process import BotCommandError
+from sandbox.entra import EntraRequest
 from sandbox.mishaps import in_force
 from sandbox.slack import AckStatus, Delivery, Message, NotOnScreen, Person, View
 from sandbox.slack.controls import Control, controls
@@ -247,13 +248,14 @@ class Page:
             ),
             _table(
                 "Sign-ins",
-                ("Time", "Who", "How", "Result", "Correlation id"),
+                ("Time", "Who", "How", "Result", "Refused by", "Correlation id"),
                 [
                     (
                         seen.time,
                         names.get(seen.subject, seen.subject),
                         seen.grant,
                         _result(seen.code),
+                        _refused_by(seen) if seen.code else "",
                         seen.correlation_id,
                     )
                     for seen in world.entra.requests
@@ -427,6 +429,12 @@ def _result(code: int | None) -> str:
     if code is None:
         return "no answer"
     return "success" if code == 0 else f"AADSTS{code}"
+
+
+def _refused_by(seen: EntraRequest) -> str:
+    """The Conditional Access policies that did not let a sign-in go on."""
+    outcomes = seen.tried.judgement.outcomes if seen.tried is not None else ()
+    return ", ".join(outcome.policy["displayName"] for outcome in outcomes if outcome.enforced)
 
 
 def _find(where: Message | View, block_id: str, action_id: str) -> tuple[str, Control]:

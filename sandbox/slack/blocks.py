@@ -314,6 +314,10 @@ _FIELDS: Mapping[str, Check] = {
             "max_value": _string(255),
         },
     ),
+    "file_input": _shape(
+        {},
+        {**_ACTION, "filetypes": _items(_string(255), 100), "max_files": _number(1, 10)},
+    ),
 }
 
 
@@ -476,6 +480,7 @@ _ELSEWHERE: Mapping[str, frozenset[Surface]] = {
     "email_text_input": frozenset({Surface.MODAL}),
     "url_text_input": frozenset({Surface.MODAL}),
     "number_input": frozenset({Surface.MODAL}),
+    "file_input": frozenset({Surface.MODAL}),
     "datetimepicker": frozenset({Surface.MODAL, Surface.MESSAGE}),
 }
 """Blocks and elements that are not allowed on every surface, and where they are."""
@@ -485,7 +490,8 @@ _VIEW_BYTES = 250_000
 
 
 def check_blocks(blocks: Any, surface: Surface, *, at: str = "/blocks", refused: Collection[str] = ()) -> list[Problem]:
-    """What Slack would refuse in these blocks on this surface; `refused` block types count as unknown to it."""
+    """What Slack would refuse in these blocks on this surface; `refused` types of blocks and elements count as unknown
+    to it."""
     at_least = 0 if surface is Surface.MESSAGE else 1
     problems = list(_items(_BLOCK_OF_ANY_TYPE, _MOST_BLOCKS[surface], at_least)(blocks, at))
     if problems:
@@ -512,16 +518,16 @@ def _together(blocks: list[Json], surface: Surface, at: str, refused: Collection
             yield Problem(f"{here}/block_id", f"`block_id` {block['block_id']} already exists")
         if "block_id" in block:
             seen.add(block["block_id"])
-        yield from _elements(block, surface, here)
+        yield from _elements(block, surface, here, refused)
     if markdown > 12_000:
         yield Problem(at, "markdown blocks must be less than 12001 characters together")
 
 
-def _elements(block: Json, surface: Surface, at: str) -> Iterator[Problem]:
+def _elements(block: Json, surface: Surface, at: str, refused: Collection[str]) -> Iterator[Problem]:
     actions: set[str] = set()
     for element in _elements_of(block):
         kind = element["type"]
-        if surface not in _ELSEWHERE.get(kind, (surface,)):
+        if kind in refused or surface not in _ELSEWHERE.get(kind, (surface,)):
             yield Problem(at, f"unsupported type: {kind}")
         action_id = element.get("action_id")
         if action_id in actions:

@@ -164,6 +164,8 @@ def starting_value(element: Json) -> Json:
         value["value"] = element.get("initial_value")
     elif kind in PICKERS:
         value[PICKERS[kind]] = element.get(PICKERS[kind].replace("selected", "initial"))
+    elif kind == "file_input":
+        value["files"] = []
     elif kind == "checkboxes" or kind in ("multi_static_select", "multi_external_select"):
         value["selected_options"] = element.get("initial_options", [])
     elif kind in ("radio_buttons", "static_select", "external_select"):
@@ -190,7 +192,9 @@ def shown_value(value: Json) -> str:
 
 
 def _shown(item: Any) -> str:
-    return str(item["text"]["text"] if isinstance(item, dict) else item)
+    if isinstance(item, dict):
+        return str(item["text"]["text"] if "text" in item else item["name"])
+    return str(item)
 
 
 def chosen_values(value: Json) -> set[str]:

@@ -2,8 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -48,8 +50,13 @@ TROUBLE = "We had some trouble connecting. Try again?"
 _HOME_SECONDS = 5.0
 _DAYS_AHEAD = re.compile(r"in (\d+) days?")
 
+_LARGEST_FILE = 10_000_000  # "File input element"
+
 Where = Message | View
 """Something on a screen that holds controls."""
+
+FileToHandOver = str | Path | tuple[str, bytes]
+"""A path, or a name and what is in it."""
 
 
 class Hands:
@@ -167,7 +174,15 @@ class Hands:
                 control = there.get((block_id, action_id, held.get("type", "")))
                 if control is None:
                     raise NotOnScreen(f"there is no {held.get('type')} {action_id!r} in block {block_id!r}")
+                if control.type == "file_input":
+                    held = {"type": control.type, "files": [self._taken(person, control, one) for one in held["files"]]}
                 self._put(person, where, control, held)
+
+    def _taken(self, person: Person, control: Control, file: Json) -> Json:
+        """A file that the page has just read from its machine (its `content` in base64), or had handed over before."""
+        if "content" not in file:
+            return file
+        return self._files(person, control, [(file["name"], b64decode(file["content"]))])[0]
 
     def _put(self, person: Person, where: Where, control: Control, held: Json) -> None:
         values = where.values if isinstance(where, View) else where.values.setdefault(person.id, {})
@@ -201,6 +216,11 @@ class Hands:
         kind = control.type
         if kind in TEXT_INPUTS:
             return {"type": kind, "value": str(chosen) or None}
+        if kind == "file_input":
+            return {
+                "type": kind,
+                "files": self._files(person, control, chosen if isinstance(chosen, list) else [chosen]),
+            }
         if kind == "datepicker" and (ahead := _DAYS_AHEAD.fullmatch(str(chosen))):
             day = datetime.fromtimestamp(self._state.now(), ZoneInfo(person.tz)) + timedelta(days=int(ahead[1]))
             return {"type": kind, "selected_date": f"{day:%Y-%m-%d}"}
@@ -213,6 +233,21 @@ class Hands:
         if kind == "checkboxes" or kind.startswith("multi_"):
             return {"type": kind, f"{_selected(kind)}s": found}
         return {"type": kind, _selected(kind): found[0]}
+
+    def _files(self, person: Person, control: Control, chosen: Sequence[FileToHandOver]) -> list[Json]:
+        """Hand files over, as a form tells of them. NotOnScreen for what Slack's own client does not take."""
+        if len(chosen) > control.element.get("max_files", 10):
+            raise NotOnScreen(f"{name_of(control)!r} takes at most {control.element['max_files']} files")
+        taken = []
+        for each in chosen:
+            name, content = each if isinstance(each, tuple) else (Path(each).name, _read(Path(each)))
+            kinds = control.element.get("filetypes")
+            if kinds and name.rpartition(".")[2].lower() not in kinds:
+                raise NotOnScreen(f"{name_of(control)!r} takes files that end in {', '.join(kinds)}, not {name!r}")
+            if len(content) > _LARGEST_FILE:
+                raise NotOnScreen(f"{name!r} is larger than 10 MB")
+            taken.append(self._payloads.file(self._state.hand_over(name, content), person.id, self._state.next_ts()))
+        return taken
 
     async def _one(self, person: Person, where: Where, control: Control, wanted: Any) -> Json | str:
         """One choice: an option (given as it is, or by its text), a user's id or a channel's."""
@@ -425,6 +460,12 @@ def _wrong_text(element: Json, text: str) -> str:
         if too_low or too_high:
             return "Please enter a number in range."
     return ""
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise NotOnScreen(f"there is no file {str(path)!r} to hand over")
+    return path.read_bytes()
 
 
 def _is_date(text: str) -> bool:

@@ -18,11 +18,14 @@ class Payloads:
     (`names_team_in_submissions`).
     """
 
-    def __init__(self, state: State, tickets: Tickets, response_base: Callable[[], str]) -> None:
+    def __init__(self, state: State, tickets: Tickets, base: Callable[[], str]) -> None:
         self._state = state
         self._tickets = tickets
-        self._response_base = response_base
+        self._base = base
         self.names_team_in_submissions = True
+
+    def _response_base(self) -> str:
+        return f"{self._base()}/slack/response/"
 
     def _app(self) -> Json:
         app = self._state.app
@@ -183,21 +186,22 @@ class Payloads:
         if message.broadcast:
             shown["subtype"] = "thread_broadcast"
         if message.files:
-            shown |= {"upload": True, "files": [self.file(message, file) for file in message.files]}
+            shown |= {"upload": True, "files": [self.file(file, message.user, message.ts) for file in message.files]}
         if message.metadata is not None:
             shown["metadata"] = message.metadata
         return shown
 
-    def file(self, message: Message, file: File) -> Json:
-        """A file as a message tells of it; its addresses need a token with `files:read`, which nobody here has."""
-        address = f"https://files.slack.com/files-pri/{self._state.team.id}-{file.id}"
+    def file(self, file: File, user: str, ts: str) -> Json:
+        """A file as a message or a form tells of it; its addresses need a token with `files:read`."""
+        address = f"{self._base()}/slack/files-pri/{self._state.team.id}-{file.id}"
         return {
             "id": file.id,
-            "created": int(float(message.ts)),
+            "created": int(float(ts)),
             "name": file.name,
             "title": file.title,
             "mimetype": file.mimetype,
-            "user": message.user,
+            "filetype": file.name.rpartition(".")[2],
+            "user": user,
             "size": len(file.content),
             "mode": "hosted",
             "is_external": False,

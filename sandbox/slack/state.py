@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class State:
         self.messages: dict[str, list[Message]] = defaultdict(list)
         self.stacks: dict[str, list[View]] = defaultdict(list)
         self.homes: dict[str, View] = {}
+        self.handed_over: dict[str, File] = {}
         self.calls: list[Call] = []
         self.history: list[Record] = []
         self._last_ts = 0
@@ -245,6 +247,25 @@ class State:
             for file in message.files
         ]
         return sorted(there, key=lambda found: found[0].ts)
+
+    def hand_over(self, name: str, content: bytes) -> File:
+        """A file that somebody puts into a form: the app may read it, and it is in no conversation."""
+        kind = guess_type(name)[0] or "application/octet-stream"
+        file = File(f"F0{secrets.token_hex(5).upper()}", name, name, kind, content)
+        self.handed_over[file.id] = file
+        self.touch()
+        return file
+
+    def readable(self, file_id: str) -> File | None:
+        """The file with this id, if the app can see it."""
+        shared = {
+            file.id: file
+            for channel in self.channels.values()
+            if self.bot_is_in(channel)
+            for message in self.messages[channel.id]
+            for file in message.files
+        }
+        return self.handed_over.get(file_id) or shared.get(file_id)
 
     # Views.
 

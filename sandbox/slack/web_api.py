@@ -178,6 +178,24 @@ class WebApi:
             self._faults.match("slack", "POST", f"/response/{request.match_info['token']}"), request, serve
         )
 
+    async def handle_file(self, request: web.Request) -> web.StreamResponse:
+        """Serve a file's `url_private`. Who has no token for it is led to the page to sign in, as by Slack."""
+        key = request.match_info["key"]
+
+        async def serve() -> web.StreamResponse:
+            file = self._state.readable(key.partition("-")[2])
+            may = self._tokens.get(_token(request, {})) == BOT and "files:read" in self._manifest.scopes
+            self._state.saw_call(
+                Call("url_private", {"file": key}, {"ok": may and file is not None}, self._state.now())
+            )
+            if not may:
+                raise web.HTTPFound(f"https://{self._state.team.domain}.slack.com/?redir=%2Ffiles-pri%2F{key}")
+            if file is None:
+                return web.Response(status=404, text="no such file")
+            return web.Response(body=file.content, content_type=file.mimetype)
+
+        return await disturb(self._faults.match("slack", "GET", f"/files-pri/{key}"), request, serve)
+
     def _respond(self, token: str, body: Json) -> Json:
         try:
             respond(self._state, self._tickets.answer(token), body, self._refused)

@@ -71,8 +71,10 @@ class SlackWorkspace:
         self._state = State(clock.now)
         self.app_token = f"xapp-1-{self._state.app.id}-{secrets.token_hex(12)}"
         self._manifest = Manifest(manifest)
+        if "files:read" not in self._manifest.scopes:
+            self._refused.add("file_input")  # "File input element", usage info
         tickets = Tickets(clock.now)
-        self._payloads = Payloads(self._state, tickets, lambda: f"{self.base_url}/slack/response/")
+        self._payloads = Payloads(self._state, tickets, lambda: self.base_url)
         self.sockets = SocketMode(clock, faults, self._state.app.id, self._state.touch)
         self._http = HttpDelivery(clock, self.signing_secret)
         self._faults = faults
@@ -99,6 +101,7 @@ class SlackWorkspace:
         app.router.add_get("/slack/socket/{ticket}", self.sockets.handle)
         app.router.add_post("/slack/response/{token}", self._api.handle_response)
         app.router.add_post("/slack/upload/{ticket}", self._receive_file)
+        app.router.add_get("/slack/files-pri/{key}/{name:.+}", self._api.handle_file)
 
     async def _receive_file(self, request: web.Request) -> web.StreamResponse:
         effect = self._faults.match("slack", "POST", f"/upload/{request.match_info['ticket']}")
@@ -240,7 +243,7 @@ class SlackWorkspace:
 
         `label` is a field's label or placeholder (a part will do), an action id or a block id. `chosen` is an
         option's text or value, a list of them, an option as `options` returned it, a person, a channel, a
-        text, a date, or True for a lone checkbox.
+        text, a date, True for a lone checkbox, or a file: its path, or its name and content.
         """
         return await self._hands.choose(self.person(person), self._on_screen(person, where), label, chosen)
 
@@ -366,7 +369,7 @@ class SlackWorkspace:
         self._state.delete(message)
 
     def refuses_block(self, block_type: str) -> None:
-        """From now on treat this block type as one Slack does not know (`invalid_blocks`)."""
+        """From now on treat this type of block or element as one Slack does not know (`invalid_blocks`)."""
         self._refused.add(block_type)
 
     def accepts_block(self, block_type: str) -> None:

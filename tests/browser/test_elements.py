@@ -186,3 +186,39 @@ async def test_somebody_leaves_by_the_panel(world: World, open_screen: OpenScree
 
 def _read(file: Path) -> str:
     return file.read_text(encoding="utf-8")
+
+
+async def test_a_file_is_handed_over_with_the_form(world: World, open_screen: OpenScreen, tmp_path: Path) -> None:
+    olive = await open_screen("olive")
+    await olive.go("helpdesk")
+    await world.slack.command("olive", "#helpdesk", "/m365 help")
+    trigger = world.slack.deliveries[-1].payload["trigger_id"]
+    draft = field("A file", "file", type="file_input", filetypes=["json"], max_files=1)
+    view = {
+        "type": "modal",
+        "title": text("Files"),
+        "submit": text("Hand over"),
+        "callback_id": "nobody",
+        "blocks": [draft],
+    }
+    await call(world, "views.open", trigger_id=trigger, view=view)
+    (tmp_path / "policy.json").write_text('{"displayName": "X"}')
+
+    await olive.page.get_by_label("A file").set_input_files(tmp_path / "policy.json")
+    await expect(olive.page.get_by_role("dialog")).to_contain_text("policy.json")
+    await olive.page.get_by_role("button", name="Hand over").click()
+
+    def sent() -> Delivery | None:
+        told = [d for d in world.slack.deliveries if d.payload.get("type") == "view_submission"]
+        return told[-1] if told else None
+
+    delivery = await world.slack.until(sent)
+    assert delivery is not None
+    (file,) = delivery.payload["view"]["state"]["values"]["file"]["value"]["files"]
+    assert (file["name"], file["size"]) == ("policy.json", 20)
+    token = {"Authorization": f"Bearer {world.slack.bot_token}"}
+    async with ClientSession() as session:
+        async with session.get(file["url_private"], headers=token) as answer:
+            assert await answer.json() == {"displayName": "X"}
+        async with session.get(file["url_private"], allow_redirects=False) as answer:
+            assert answer.status == 302
