@@ -42,9 +42,6 @@ ONE_OLD_REPLICA: Final = timedelta(seconds=15)
 REVEAL_FOR: Final = timedelta(minutes=10)
 """How long a generated secret waits to be seen."""
 
-_NOTHING_CHANGED: Final = frozenset({"refused", "unavailable"})
-"""Outcomes of an attempt after which the call may be sent again."""
-
 _NO_ANSWER: Final = "This was sent to Microsoft, but no clear answer came back"
 _NOT_SOONER: Final = "Wait ten minutes before you go on: until then it may still show."
 _ON_ITS_WAY: Final = "The bot was interrupted while this was on its way to Microsoft"
@@ -89,6 +86,7 @@ class CarryingOut:
             await self._journey.rest(RequestState.DONE, already)
         for index, call in enumerate(plan.calls):
             await self._attempt(acting, target, index, call)
+            await self._await(acting, call)
         await self._see_the_effect(acting)
 
     async def resume(self) -> NoReturn:
@@ -107,8 +105,9 @@ class CarryingOut:
         attempts = await self._attempts_so_far()
         for index, call in enumerate(plan.calls):
             last = attempts.get(index)
-            if last is None or last.finished in _NOTHING_CHANGED:
+            if last is None or last.changed_nothing:
                 await self._attempt(acting, target, index, call)
+                await self._await(acting, call)
             elif last.finished is None or (self._stepwise and last.finished == "unknown"):
                 await self._take_up(last, call, acting, target, _ON_ITS_WAY)
         await self._see_the_effect(acting)
@@ -124,7 +123,7 @@ class CarryingOut:
                 self._note_end(last, outcome, found_by="reading back")
         if self._journey.needs_sign_in(self._left()):
             why = "The administrator who had signed in for this has to sign in again."
-            await self._stop_between_steps(self._done, why, how="waits", sign_in="set_up")
+            await self._stop_between_steps(self._done, why, how="waits", sign_in=self._journey.sign_in)
 
     def _left(self) -> list[Call]:
         """The calls that are not known to have succeeded."""
@@ -165,7 +164,7 @@ class CarryingOut:
         done = self._done
         if self._stepwise:
             how = "waits" if isinstance(error, SignInNeeded) else "failed"
-            more = {"sign_in": "set_up"} if self._journey.needs_sign_in(self._left()) else {}
+            more = {"sign_in": self._journey.sign_in} if self._journey.needs_sign_in(self._left()) else {}
             await self._stop_between_steps(done, why, how=how, **more)
         if self._open is not None:
             await self._not_confirmed(
@@ -225,6 +224,17 @@ class CarryingOut:
         self._means.passed(Point.SENT)
         if self._open is not None:
             await self._take_up(attempt, call, acting, target, _NO_ANSWER)
+
+    async def _await(self, acting: Acting, call: Call) -> None:
+        """Read back what the next step builds on. It was done for certain: whoever goes on does not do it again."""
+        if not call.awaited:
+            return
+        seen = await self._look(acting, of=call.seen)
+        self._means.passed(Point.READ_BACK)
+        if seen is not _Seen.THERE:
+            how = "does not show it yet" if seen is _Seen.NOT_THERE else "could not be asked how it is now"
+            why = f"Microsoft accepted the one before, “{call.says}”, but {how}. Go on in a minute."
+            await self._stop_between_steps(self._done, why, how="waits")
 
     def _show_step(self, index: int, call: Call, target: Target) -> None:
         """Begin the step of this call; the steps of those to come are shown, too, so that people see how far it is."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 AUTHENTICATION_ADMINISTRATOR: Final = "c4e39bd9-1100-46d3-8c65-fb160da0071f"
+CONDITIONAL_ACCESS_ADMINISTRATOR: Final = "b1be1c3e-b65d-4f19-8427-f6fa0d97feb9"
 DIRECTORY_READERS: Final = "88d8e3e3-8f55-4a1e-953a-9b9898b8876b"
 GLOBAL_ADMINISTRATOR: Final = "62e90394-69f5-4237-9190-012177145e10"
 GROUPS_ADMINISTRATOR: Final = "fdd7a751-b60b-444a-984c-02652fe8fa1c"
@@ -68,7 +69,7 @@ NAMES: Final = {
     "7698a772-787b-4ac8-901f-60d6b08affd2": "Cloud Device Administrator",
     "17315797-102d-40b4-93e0-432062caca18": "Compliance Administrator",
     "e6d1a23a-da11-4be4-9570-befc86d067a7": "Compliance Data Administrator",
-    "b1be1c3e-b65d-4f19-8427-f6fa0d97feb9": "Conditional Access Administrator",
+    CONDITIONAL_ACCESS_ADMINISTRATOR: "Conditional Access Administrator",
     "5c4f9dcd-47dc-4cf7-8c9a-9e4207cbfc91": "Customer LockBox Access Approver",
     "38a96431-2bdf-4b4c-8b6e-5d3d8abac1a4": "Desktop Analytics Administrator",
     DIRECTORY_READERS: "Directory Readers",

@@ -241,7 +241,7 @@ def needs_guard(question: Question) -> bool:
 def changed_groups(plan: Plan) -> set[str]:
     """The ids of the groups whose members *plan* would change: only then does `decide` need `power_groups` and
     `around`."""
-    return {call.path[1] for call in plan.calls if call.path[0] == "groups"}
+    return {call.path[1] for call in plan.calls if call.path[0] == "groups" and len(call.path) > 1}
 
 
 def check_identity(action: Action, identity: Identity) -> Finding:

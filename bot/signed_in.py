@@ -7,13 +7,24 @@ from typing import Final, Protocol
 
 from bot import story
 from bot.approvals import Approvals
-from bot.directory_roles import GLOBAL_ADMINISTRATOR, PRIVILEGED_ROLE_ADMINISTRATOR, USER_ADMINISTRATOR, name_of
+from bot.directory_roles import (
+    CONDITIONAL_ACCESS_ADMINISTRATOR,
+    GLOBAL_ADMINISTRATOR,
+    PRIVILEGED_ROLE_ADMINISTRATOR,
+    USER_ADMINISTRATOR,
+    name_of,
+)
 from bot.errors import NotPossible
 from bot.model import Request, RequestState, SlackUser
 from bot.ports import Clock, DecisionRead, Requests
-from bot.signing_in import Purpose, SignedIn
+from bot.signing_in import HELD, SignedIn
 
-_TAKES: Final = {"users": USER_ADMINISTRATOR, "roleManagement": PRIVILEGED_ROLE_ADMINISTRATOR}
+_TAKES: Final = {
+    "users": USER_ADMINISTRATOR,
+    "roleManagement": PRIVILEGED_ROLE_ADMINISTRATOR,
+    "identity": CONDITIONAL_ACCESS_ADMINISTRATOR,
+    "groups": PRIVILEGED_ROLE_ADMINISTRATOR,
+}
 """What it takes, short of a Global Administrator, to change what lies there (Entra docs: *Least privileged roles by
 task*)."""
 
@@ -48,13 +59,13 @@ class GoingOn:
         return "Approved: it runs now."
 
     async def set_up(self, slack: SlackUser, about: str, account: SignedIn) -> str:
-        """An administrator signed in whose account may set the identity up: the request goes on, with their tokens."""
+        """An administrator signed in whose account may do what was planned: the request goes on, with their tokens."""
         request = await self._waiting(about)
         if lacks := _lacks(request, account.roles):
             either = f"{name_of(GLOBAL_ADMINISTRATOR)}, or a {' and '.join(lacks)}"
             raise NotPossible(f"{account.upn} cannot do this: it is no {either}. Sign in with an account that is.")
         waits = request.state in {RequestState.AWAITING_CONFIRMATION, RequestState.FAILED}
-        if not waits or request.answer.get("sign_in") != Purpose.SET_UP:
+        if not waits or request.answer.get("sign_in") not in HELD:
             raise NotPossible("This has gone on already, or has ended. Nothing was done.")
         await self.approvals.may_go_on(request, slack)
         state = RequestState.RUNNING if request.state is RequestState.FAILED else RequestState.READY

@@ -51,6 +51,7 @@ class Purpose(StrEnum):
     LINK = "link"
     SESSION = "session"
     SET_UP = "set_up"
+    POLICIES = "policies"
     APPROVAL = "approval"
 
 
@@ -63,10 +64,22 @@ SET_UP_PERMISSIONS: Final = (
 )
 """What setting the service identity up needs of the account that does it; consented to at that sign-in only."""
 
+POLICY_PERMISSIONS: Final = (
+    "Policy.Read.All",
+    "Policy.ReadWrite.ConditionalAccess",
+    "Application.Read.All",
+    "Group.ReadWrite.All",
+    "RoleManagement.ReadWrite.Directory",
+    "Directory.Read.All",
+)
+"""What allowed IPs need of the account that sets them up (Graph docs: *Create conditionalAccessPolicy*; *Create group*,
+for one that can be assigned to roles)."""
+
 ASKED: Final[Mapping[Purpose, Asked]] = {
     Purpose.LINK: Asked(("User.Read",)),
     Purpose.SESSION: Asked((".default",), lasting=True),
     Purpose.SET_UP: Asked(SET_UP_PERMISSIONS),
+    Purpose.POLICIES: Asked(POLICY_PERMISSIONS),
     Purpose.APPROVAL: Asked(("User.Read",), fresh=True),
 }
 
@@ -74,9 +87,14 @@ DEEDS: Final[Mapping[Purpose, str]] = {
     Purpose.LINK: "link the Microsoft account you sign in with to their Slack account",
     Purpose.SESSION: "open a management session that works with the account you sign in with",
     Purpose.SET_UP: "set up the account Latchkey works with, using the account you sign in with",
+    Purpose.POLICIES: "change Conditional Access for the account it works with, using the account you sign in with",
     Purpose.APPROVAL: "confirm an approval with the account you sign in with",
 }
 """What follows *... asked Latchkey to*."""
+
+
+HELD: Final = frozenset({Purpose.SET_UP, Purpose.POLICIES})
+"""For what the account that signed in is held until the request is over."""
 
 
 class SignInOver(LatchkeyError):
@@ -342,7 +360,7 @@ class SigningIn:
             try:
                 signed_in = await self._who(opened, tokens)
                 self._remember(opened, signed_in)
-                if opened.purpose is Purpose.SET_UP:
+                if opened.purpose in HELD:
                     self._hold(opened.about, signed_in)
                 sentence = await self._handlers[opened.purpose](opened.slack, opened.about, signed_in)
                 self._remember(opened, signed_in)  # once more: it may be linked only now
@@ -384,7 +402,7 @@ class SigningIn:
                 )
             upn = str(me["userPrincipalName"])
             identity = Identity(IdentityKind.ADMINISTRATOR, str(me["id"]), upn)
-            needs_roles = opened.purpose in {Purpose.SESSION, Purpose.SET_UP}
+            needs_roles = opened.purpose in {Purpose.SESSION, *HELD}
             roles = await directory_roles(graph, identity) if needs_roles else frozenset[str]()
         except GraphProblem as error:
             raise NotPossible(f"You signed in, but Microsoft did not say who you are. {error}") from error

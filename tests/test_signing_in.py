@@ -342,6 +342,7 @@ async def test_a_sign_in_that_ended_at_microsoft_is_asked_for_again_and_not_trie
     await scene.passes(timedelta(seconds=5))
     request = Request("r2", "olive", OLIVE, "/m365-mode", "switch-mode", Origin("C1"), scene.clock.now())
     tenant = Office(
+        clock=scene.clock,
         session=Tenants(Session(generation=0, mode=Mode.NONE, state=SessionState.OFF)),
         desks={},
         directory=scene.entra.graph(scene.entra.given[-1]),

@@ -14,6 +14,11 @@ OWN: Final = "latchkey"
 """What an address begins with that is Latchkey's own (`bot/office/`)."""
 
 
+BY_NAME: Final = "$id of "
+"""What a part of an address begins with that stands for an id which is not known when a call is planned: that of the
+thing with this display name, among those before it. In a body that is `{"$id_of": [*address, display name]}`."""
+
+
 class Switch(StrEnum):
     """A switch of the settings, as it is asked for."""
 

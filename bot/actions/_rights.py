@@ -29,6 +29,7 @@ BUILT_IN: Final = (
     "/m365-session off",
     "/m365-session on",
     "/m365-session status",
+    "/m365-whatif",
 )
 """What roles are matched with beside the actions."""
 
@@ -82,6 +83,7 @@ _SAID: Final[Mapping[str, str]] = {
     "/m365-session extend": "extend the management session",
     "/m365-session off": "turn the management session off",
     "/m365-session on": "turn the management session on",
+    "/m365-whatif": "see which policies apply to a sign-in",
 }
 
 
