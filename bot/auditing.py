@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from tempfile import TemporaryFile
 from typing import IO, Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
@@ -18,6 +14,7 @@ from bot.directory import find_people
 from bot.errors import BadInput, NotPossible
 from bot.model import JSON, AuditRecord, Grant, GroupGrant, Operator, Request, SlackUser, Target
 from bot.ports import AuditReading, AuditRow, AuditSelection, AuditTrail, Clock, Reader
+from bot.sheet import Sheet
 
 Reply = tuple[str, dict[str, JSON]]
 """A sentence, and the data its view shows."""
@@ -50,6 +47,9 @@ IN_WORDS: Final[Mapping[str, str]] = {
     "reveal.shown": "secret shown to the requester",
     "press.refused": "somebody else pressed a button",
     "identity.refused": "somebody who may not ask was turned away",
+    "blocked.tested": "tested whether sign-ins work again",
+    "blocked.result": "found whether sign-ins work again",
+    "request.again": "asked for again, now that sign-ins work again",
     "session.opened": "session opened",
     "session.ended": "session ended",
     "session.extended": "session extended",
@@ -101,9 +101,6 @@ _WHO_COLUMNS: Final = (
     "operator", "slack_user", "account", "account_id", "state", "role", "where", "until", "granted_by", "granted_at",
     "reason", "through",
 )  # fmt: skip
-
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell begins with that spreadsheets take for a formula (OWASP: *CSV Injection*)."""
 
 
 class Holding(Protocol):
@@ -249,7 +246,7 @@ class Auditing:
     async def _export(
         self, request: Request, about: AuditSelection, words: Sequence[str], form: str, names: Mapping[str, str]
     ) -> Reply:
-        sheet = _Sheet(form, _COLUMNS)
+        sheet = Sheet(form, _COLUMNS)
 
         def take(row: AuditRow) -> None:
             """In a thread, row by row."""
@@ -285,7 +282,7 @@ class Auditing:
     async def _hand_over(
         self,
         request: Request,
-        sheet: _Sheet,
+        sheet: Sheet,
         name: str,
         chosen: Mapping[str, JSON],
         count: int,
@@ -381,65 +378,12 @@ class Auditing:
         self, request: Request, form: str, command: str, lines: Sequence[Sequence[str]], title: str
     ) -> Reply:
         chosen = {"who": command or "everything"}
-        with _Sheet(form, _WHO_COLUMNS) as sheet:
+        with Sheet(form, _WHO_COLUMNS) as sheet:
             for line in lines:
                 sheet.add(*line)
             await self._hand_over(request, sheet, "latchkey-who-may", chosen, len(lines))
         note = "Who holds what is in your direct messages as a file. The audit trail says that you took it."
         return title, {"title": title, "notes": [note]}
-
-
-class _Sheet:
-    """A file that is being written, on disk and without a name: CSV as in RFC 4180, or JSON Lines."""
-
-    def __init__(self, form: str, columns: Sequence[str]) -> None:
-        self.form = form
-        self.content = TemporaryFile()  # noqa: SIM115 - closed by `with` on the sheet
-        self._columns = columns
-        self._sha256 = hashlib.sha256()
-        self._line = io.StringIO(newline="")
-        self._csv = csv.writer(self._line)
-        if form == "csv":
-            self._write("\N{BYTE ORDER MARK}")  # spreadsheets take UTF-8 for something else without it
-            self._cells(columns)
-
-    def __enter__(self) -> _Sheet:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.content.close()
-
-    def add(self, *values: str | int | None) -> None:
-        """A row, in the order of the columns."""
-        if self.form == "csv":
-            self._cells([_harmless(value) if isinstance(value, str) else value for value in values])
-        else:
-            self.write_line(json.dumps(dict(zip(self._columns, values, strict=True))))
-
-    def write_line(self, line: str) -> None:
-        self._write(f"{line}\n")
-
-    def finished(self) -> tuple[int, str]:
-        """Its size and SHA-256; it can then be read from the beginning."""
-        size = self.content.tell()
-        self.content.seek(0)
-        return size, self._sha256.hexdigest()
-
-    def _cells(self, values: Iterable[str | int | None]) -> None:
-        self._csv.writerow(values)
-        self._write(self._line.getvalue())
-        self._line.seek(0)
-        self._line.truncate()
-
-    def _write(self, text: str) -> None:
-        # Half a pair of surrogates, which JSON can hold, is no character.
-        data = text.encode("utf-8", "backslashreplace")
-        self._sha256.update(data)
-        self.content.write(data)
-
-
-def _harmless(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _seal_of(sealed: str) -> str:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import Final, NoReturn
 
+from bot import whatif_commands
 from bot.actions import catalogue
 from bot.actions._action import FALSE, TRUE, Action, Field, Input, Label
 from bot.errors import BadInput
@@ -32,10 +33,10 @@ class Parsed:
 
     `action` is a catalogue name, or one of `help`, `can`, `undo`, `session-status`, `session-on`, `session-off`,
     `session-extend`, `audit`, `audit-who`, `roles-list`, `roles-who`, `mode`, `rotate-status`, `rotate-history`,
-    `rotate-help`.
-    `options` are the action's inputs by name, as text that its declaration accepts (and what is asked for of `audit`
-    and `audit-who`). `rest` is what the verb itself takes: the action asked about for `can`, the request for `undo`,
-    the words after `help`. `target` is empty if none was typed.
+    `rotate-help`, `whatif`, `whatif-matrix`, `whatif-draft`, `whatif-help`.
+    `options` are the action's inputs by name, as text that its declaration accepts (and what is asked for of `audit`,
+    `audit-who`, `whatif` and `whatif-matrix`). `rest` is what the verb itself takes: the action asked about for `can`,
+    the request for `undo`, the words after `help`, and `form` for `whatif`. `target` is empty if none was typed.
     """
 
     action: str
@@ -66,6 +67,8 @@ def parse(command: str, text: str, known: Mapping[str, Action]) -> Parsed:
             return _parse_mode(words)
         case "/m365-rotate":
             return _parse_rotate(words)
+        case "/m365-whatif":
+            return _parse_whatif(words)
     raise BadInput(f"`{_quoted(command)}` is not a command of Latchkey. Type `/m365 help` to see what there is.")
 
 
@@ -222,6 +225,10 @@ def _parse_mode(words: list[_Word]) -> Parsed:
     verb, rest = ("", words) if not words or words[0].option else (_dashed(words[0].text), words[1:])
     if verb == "set" and rest and _dashed(rest[0].text) == "up":
         verb, rest = "set-up", rest[1:]
+    if verb == "allowed" and rest and _dashed(rest[0].text) in {"ip", "ips"}:
+        verb, rest = "allowed-ips", rest[1:]
+    if verb in {"allowed-ip", "allowed-ips"}:
+        verb, rest = _allowed_ips(rest)
     if verb in {"status", "help", "h", "?"} or not words:
         if _without_options("/m365-mode", rest):
             raise BadInput("`/m365-mode` alone says which mode it is.")
@@ -245,6 +252,16 @@ def _parse_mode(words: list[_Word]) -> Parsed:
     )
 
 
+def _allowed_ips(words: list[_Word]) -> tuple[str, list[_Word]]:
+    """The addresses, which come first, are what an option is for; and there is a way back."""
+    if words and words[0].option is None and _dashed(words[0].text) in {"remove", "off", "undo"}:
+        return "remove-allowed-ips", words[1:]
+    size = next((number for number, word in enumerate(words) if word.option is not None), len(words))
+    addresses = " ".join(word.text for word in words[:size])
+    tied = [_Word("--addresses", quoted=True, option="--addresses", value=addresses)] if addresses else []
+    return "allowed-ips", [*tied, *words[size:]]
+
+
 _ROTATE_VERBS: Final = {
     "": "rotate-status",
     "status": "rotate-status",
@@ -263,6 +280,29 @@ def _parse_rotate(words: list[_Word]) -> Parsed:
         _refuse_more(" ".join(_without_options(f"/m365-rotate {verb}".rstrip(), rest)))
         return Parsed(_ROTATE_VERBS[verb])
     return _parse_own("/m365-rotate", verb, rest, ("status", "history"))
+
+
+def _parse_whatif(words: list[_Word]) -> Parsed:
+    """Whose sign-in, under which conditions; a draft; or many of them compared."""
+    taken = _Taken("/m365-whatif", _WHATIF)
+    taken.read(words)
+    verb = "" if taken.first_quoted or not taken.words else _dashed(taken.words[0])
+    matrix = taken.options.pop("matrix", "no") in TRUE or verb == "matrix"
+    match verb:
+        case "help" | "h" | "?":
+            return Parsed("whatif-help")
+        case "draft":
+            _refuse_more(" ".join([*taken.words[1:], *taken.options.values()]))
+            return Parsed("whatif-draft")
+        case "form" | "matrix":
+            del taken.words[0]
+    target = _check_target(" ".join(taken.words))
+    if "," in target and not matrix:
+        raise BadInput("One account at a time. To compare several of them, add `--matrix`.", field="target")
+    said = whatif_commands.read(taken.options, several=matrix)
+    if matrix:
+        return Parsed("whatif-matrix", target=target, options=said.options)
+    return Parsed("whatif", target=target, options=said.options, rest=("form",) if verb == "form" else ())
 
 
 def _refuse_more(left: str) -> None:
@@ -355,6 +395,12 @@ _AUDIT: Final = (
     _EXPORT,
 )
 """What `/m365-audit` takes."""
+
+_WHATIF: Final = (
+    *(_option(name, Field.TEXT) for name in whatif_commands.NAMES),
+    _option("matrix", Field.CHECKBOX),
+)
+"""What `/m365-whatif` takes."""
 
 
 @dataclass
@@ -497,6 +543,15 @@ _EXAMPLES: Final = {
     "action": "reset-password",
     "export": "csv",
     "preview": "yes",
+    "app": "Exchange",
+    "ip": "203.0.113.10",
+    "country": "Ireland",
+    "client": "browser",
+    "platform": "windows",
+    "flow": '"device code"',
+    "device": "compliant",
+    "risk": "high",
+    "user_risk": "high",
 }
 
 

@@ -60,6 +60,7 @@ class Config(BaseSettings):
     signin_client_id: str = ""
     signin_client_secret: SecretStr = Field(default=SecretStr(""))
     callback_url: str = ""
+    egress_ip: str = ""
 
     database: Path = Path("var/latchkey.db")
     audit_key_secret_name: str | None = None
@@ -117,6 +118,14 @@ class Config(BaseSettings):
         if value and not re.fullmatch(r"[CG][A-Z0-9]{2,20}", value):
             raise ValueError("must be a channel's id such as C0123456789: its details in Slack show it")
         return value
+
+    @field_validator("egress_ip")
+    @classmethod
+    def _an_egress_address(cls, value: str) -> str:
+        try:
+            return str(ipaddress.ip_address(value.strip())) if value.strip() else ""
+        except ValueError as error:
+            raise ValueError("must be one address such as 203.0.113.10, as Microsoft sees this machine") from error
 
     @field_validator("alerts_mention")
     @classmethod

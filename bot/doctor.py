@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Final, Protocol
 
-from bot import policy
+from bot import policy, watched
 from bot.actions import delegated
 from bot.alerts import NotPaged
+from bot.canary import Canary
+from bot.conditional_access import READS_LOGS, READS_POLICIES, ConditionalAccess
 from bot.directory import read_person
 from bot.directory_roles import names_of
 from bot.errors import CannotTell, GraphProblem, GraphRefused, LatchkeyError
 from bot.identities import directory_roles
-from bot.model import CredentialKind, Identity, Mode, TenantSettings
+from bot.model import CredentialKind, Identity, IdentityKind, Mode, TenantSettings
 from bot.ports import Clock, Graph, RotationStatus, Vault
 from bot.rotation_schedule import described
 from bot.rotation_told import Level, called, how_it_is, long, moment, what_to_do
 from bot.standing import ACCOUNT, judged
+from bot.whatif.words import listed, missing
 
 CLOCK_MAY_BE_OFF: Final = timedelta(minutes=1)
 """Slack refuses, and so do we, signatures older than five minutes; one minute is where to start worrying."""
@@ -63,6 +66,7 @@ class Doctor:
     vault: Vault
     secret_name: str
     bot_graph: Graph
+    conditional_access: ConditionalAccess
     settings: TenantSettings
     service_graph: Callable[[], Graph]
     sign_in: Callable[[], Awaitable[str | None]]
@@ -73,6 +77,8 @@ class Doctor:
     zone: tzinfo
     lockout_threshold: int | None = None
     """What the settings say of it."""
+    closed: bool = False
+    """Whether the service identity is to be let in from Latchkey's address only."""
     try_webhook: Callable[[], Awaitable[None]] | None = None
     """Sends a marked test to the webhook that wakes people; None if there is none."""
 
@@ -87,6 +93,8 @@ class Doctor:
             "Service identity": self._service_identity,
             "Rotation": self._rotation,
             "Protection": self._protection,
+            "What-if": self._what_if,
+            "Next sign-in": self._next_sign_in,
             "Sign-in": self._sign_in,
             "Audit trail": self._audit_trail,
             **({"Webhook": self._webhook} if self.try_webhook else {}),
@@ -211,6 +219,50 @@ class Doctor:
             remedy = f"{error} Give the service identity Security Reader, which reads roles, eligible ones included."
             return Line("Protection", "roles of targets cannot be read, so every change is refused", remedy)
         return Line("Protection", "groups, roles and units of targets can be read")
+
+    async def _what_if(self) -> Line:
+        """Whether it can be said which policy refuses a sign-in."""
+        try:
+            found = await self.conditional_access.read()
+        except GraphRefused:
+            remedy = f"Give the bot identity the permission {READS_POLICIES}."
+            return Line("What-if", "policies cannot be read, so nobody is told which one blocks a sign-in", remedy)
+        policies, places = len(found.policies), len(found.locations)
+        words = f"{policies} {'policy' if policies == 1 else 'policies'} and {places} named "
+        words += f"{'location' if places == 1 else 'locations'} read"
+        try:
+            await self.conditional_access.changes()
+        except GraphRefused:
+            remedy = f"Give the bot identity the permission {READS_LOGS}."
+            return Line("What-if", f"{words}, but not who changed them, nor the sign-in log", remedy)
+        if self.settings.mode is not Mode.ADVANCED:
+            return Line("What-if", words)
+        egress = await self.conditional_access.egress()
+        if egress is None:
+            remedy = "Set LATCHKEY_EGRESS_IP to the public address of this machine."
+            return Line("What-if", f"{words}; with which address Microsoft sees Latchkey is not known", remedy)
+        return Line("What-if", f"{words}; Microsoft sees Latchkey come from {egress.address} ({egress.source})")
+
+    async def _next_sign_in(self) -> Line:
+        """What policies will make of it, whatever they made of the last one."""
+        settings = self.settings
+        if settings.mode is not Mode.ADVANCED or not settings.identity_kind or not settings.identity_id:
+            return Line("Next sign-in", "not looked at: there is no service identity yet")
+        identity = Identity(settings.identity_kind, settings.identity_id, settings.identity_name or "")
+        if identity.kind is IdentityKind.MANAGED_IDENTITY:
+            return Line("Next sign-in", "no policy reaches a managed identity")
+        foresight = await Canary(self.clock, self.conditional_access).look(identity, closed=self.closed)
+        if foresight is None:
+            return Line("Next sign-in", "nobody can tell what will come of it, for policies cannot be read")
+        for trouble in watched.foreseen(identity, foresight, lambda when: moment(when, self.zone)):
+            return Line("Next sign-in", trouble.headline, dict(trouble.facts)["What to do"])
+        if found := foresight.untold:
+            unknown = listed(missing(name) for result in found for name in result.unknown)
+            named = listed(f"“{result.policy.name or result.policy.id}”" for result in found)
+            remedy = "Set LATCHKEY_EGRESS_IP, and give the bot identity the permissions that identities.md lists."
+            return Line("Next sign-in", f"{named} may block it: {unknown} cannot be seen", remedy)
+        only = ", and from nowhere else" if foresight.blocks_elsewhere else ""
+        return Line("Next sign-in", f"no policy keeps {identity.name} out{only}")
 
     async def _sign_in(self) -> Line:
         how = await self.sign_in()

@@ -1,4 +1,4 @@
-"""What is answered without changing the tenant: help, *can*, the session's switches, the rotation, the audit trail."""
+"""What is answered without changing the tenant: help, *can*, the session's switches, rotation, what-if, audit."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _ALSO: Final = (
     ("/m365-audit", "/m365-audit help", "Search the audit trail"),
     ("/m365-rotate status", "/m365-rotate", "Show how the rotation of the password stands"),
     ("/m365-rotate history", "/m365-rotate history", "Show what became of the last rotations"),
+    ("/m365-whatif", "/m365-whatif help", "See which Conditional Access policies apply to a sign-in, and why"),
     ("/m365-roles list", "/m365-roles list", "List the roles"),
     ("/m365-roles who", "/m365-roles who", "List who holds which role"),
 )
@@ -43,6 +44,20 @@ _ROTATES: Final = (
     ),
 )
 """The same of the rotation."""
+
+_WHATIFS: Final = (
+    ("/m365-whatif", "/m365-whatif", "Judge a sign-in of the account that Latchkey works with, as it is really done"),
+    ("/m365-whatif", "/m365-whatif adele@contoso.com --app Exchange --ip 203.0.113.10", "Judge somebody else's"),
+    (
+        "/m365-whatif",
+        "--app --ip --country --client --platform --flow --action --device --risk --user-risk",
+        "Say what the sign-in is like; what is not said is not known",
+    ),
+    ("/m365-whatif", "/m365-whatif form", "Fill the same in in a form"),
+    ("/m365-whatif", "/m365-whatif draft", "Try a policy that nobody has saved yet"),
+    ("/m365-whatif", "/m365-whatif --matrix", "Compare accounts, applications, addresses and kinds of client"),
+)
+"""The same of what-if."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,16 @@ class Rolls(Protocol):
     async def roles(self, request: Request) -> Reply: ...
 
 
+class WhatIfs(Protocol):
+    """Answers what would happen at a sign-in."""
+
+    async def ask(self, request: Request) -> Reply: ...
+
+    async def compare(self, request: Request) -> Reply: ...
+
+    async def draft(self, request: Request) -> Reply: ...
+
+
 class Rotation(Protocol):
     """Answers about the rotation."""
 
@@ -88,6 +113,7 @@ class Enquiries:
         auditing: Auditors,
         roll: Rolls,
         rotation: Rotation,
+        what_if: WhatIfs,
         zone: ZoneInfo,
         ticket_pattern: str | None = None,
     ) -> None:
@@ -112,6 +138,10 @@ class Enquiries:
             "rotate-status": rotation.status,
             "rotate-history": rotation.history,
             "rotate-help": self._rotate_help,
+            "whatif": what_if.ask,
+            "whatif-matrix": what_if.compare,
+            "whatif-draft": what_if.draft,
+            "whatif-help": self._what_if_help,
         }
 
     async def answer(self, request: Request) -> Reply:
@@ -137,10 +167,15 @@ class Enquiries:
         return title, {"title": title, "commands": lines}
 
     async def _rotate_help(self, request: Request) -> Reply:
-        title = "The rotation of what Latchkey signs in with"
+        return await self._help_with("The rotation of what Latchkey signs in with", _ROTATES, request)
+
+    async def _what_if_help(self, request: Request) -> Reply:
+        return await self._help_with("What if somebody signed in", _WHATIFS, request)
+
+    async def _help_with(self, title: str, known: Sequence[tuple[str, str, str]], request: Request) -> Reply:
         settings, now = await self._settings.current(), self._clock.now()
         lines = []
-        for command, typed, does in _ROTATES:
+        for command, typed, does in known:
             question = policy.Question(self._operators.rights(request.slack, command), command, None, now, settings)
             stops = policy.decide_person(question).deny
             lines.append([typed, does, policy.briefly(stops, zone=self._zone) if stops else ""])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class LatchkeyError(Exception):
@@ -24,6 +25,14 @@ class BadInput(LatchkeyError):
     def __init__(self, sentence: str, *, field: str | None = None) -> None:
         super().__init__(sentence)
         self.field = field
+
+
+class WhoIsMeant(BadInput):
+    """A name could be several people's. `suggestions` are (object id, name, what tells them apart)."""
+
+    def __init__(self, sentence: str, suggestions: tuple[tuple[str, str, str], ...]) -> None:
+        super().__init__(sentence, field="target")
+        self.suggestions = suggestions
 
 
 class NotPossible(LatchkeyError):
@@ -54,11 +63,20 @@ class SessionNotOpened(LatchkeyError):
     """The management session could not be opened; `cause` says why (`SignInFailed`, `VaultProblem`, `GraphProblem`)."""
 
     def __init__(self, cause: LatchkeyError) -> None:
-        found = ""
-        if isinstance(cause, SignInFailed) and cause.code is not None:
-            found = f" Microsoft's code is AADSTS{cause.code}, the correlation id {cause.correlation_id}."
-        super().__init__(f"The management session could not be opened. {cause}{found}")
         self.cause = cause
+        super().__init__(self._telling(str(cause)))
+
+    @property
+    def while_looking(self) -> str:
+        """The sentence for as long as Latchkey is finding out what is behind it: remedies come with that."""
+        meaning = self.cause.meaning if isinstance(self.cause, SignInFailed) else str(self.cause)
+        return self._telling(f"{meaning} A card says what is behind it as soon as Latchkey has found out.")
+
+    def _telling(self, why: str) -> str:
+        said = f"The management session could not be opened. {why}"
+        if isinstance(self.cause, SignInFailed) and self.cause.code is not None:
+            said += f" Microsoft's code is AADSTS{self.cause.code}, the correlation id {self.cause.correlation_id}."
+        return said
 
 
 class SignInNeeded(LatchkeyError):
@@ -119,8 +137,9 @@ class Retry(StrEnum):
 class SignInFailed(LatchkeyError):
     """Entra refused a sign-in.
 
-    The sentence joins meaning and remedy. `code` is the AADSTS number (None for a network failure), `correlation_id`
-    and `timestamp` are what Microsoft's support asks for, `claims` is the claims challenge if there was one.
+    The sentence joins meaning and remedy; `meaning` is the first alone, for where remedies are told otherwise. `code`
+    is the AADSTS number (None for a network failure), `correlation_id` and `timestamp` are what Microsoft's support
+    asks for, `claims` is the claims challenge if there was one.
     """
 
     def __init__(
@@ -134,8 +153,10 @@ class SignInFailed(LatchkeyError):
         timestamp: str | None = None,
         what_if_helps: bool = False,
         claims: str | None = None,
+        meaning: str | None = None,
     ) -> None:
         super().__init__(sentence)
+        self.meaning = meaning or sentence
         self.category = category
         self.retry = retry
         self.code = code
@@ -178,6 +199,12 @@ class GraphAnswer:
     details: tuple[tuple[str, str], ...] = ()
 
 
+NEEDS_A_LICENCE: Final = frozenset(
+    {"Authentication_RequestFromNonPremiumTenantOrB2CTenant", "AadPremiumLicenseRequired"}
+)
+"""`error.code` of answers of tenants without Microsoft Entra ID P1 or P2."""
+
+
 class GraphProblem(LatchkeyError):
     """Base of everything that goes wrong on the way to Graph. `answer` is None when no answer came."""
 
@@ -188,6 +215,11 @@ class GraphProblem(LatchkeyError):
 
 class GraphRefused(GraphProblem):
     """Graph said no (a 4xx we do not retry). Nothing was changed by this call."""
+
+    @property
+    def lacks_permission(self) -> bool:
+        """Whether a permission would help: Graph answers 403 for want of a licence, too."""
+        return self.answer is not None and self.answer.status == 403 and self.answer.code not in NEEDS_A_LICENCE
 
 
 class GraphNotFound(GraphRefused):

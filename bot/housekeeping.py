@@ -49,12 +49,15 @@ async def every_night(
     take_away: Callable[[], Awaitable[object]],
     leave_checkpoint: Callable[[], Awaitable[object]],
     post: Callable[[str | None], Awaitable[None]],
+    foresee: Callable[[], None] = lambda: None,
 ) -> None:
     """Run until cancelled. *examine* says what is wrong with the audit trail, or None; what is wrong ends everything
     privileged, and raises an alert. *take_away* drops what is older than it is to be kept. *post* tells what was found,
-    and where the trail ends now, to people who look at it from elsewhere."""
+    and where the trail ends now, to people who look at it from elsewhere. *foresee* has it looked up whether the next
+    sign-in will be let in, and returns at once."""
     while True:
         await clock.sleep_until(next_night(clock.now(), zone))
+        foresee()
         try:
             wrong = await examine()
             if wrong is None:

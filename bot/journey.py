@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 from zoneinfo import ZoneInfo
 
 from bot import policy, story
@@ -14,17 +14,32 @@ from bot.actions._action import Action
 from bot.actions._own import OWN
 from bot.approvals import Approvals
 from bot.enquiries import Enquiries
-from bot.errors import BadInput, LatchkeyError, NotPossible
+from bot.errors import BadInput, LatchkeyError, NotPossible, SessionNotOpened
 from bot.model import AuditRecord, Call, Request, RequestState, Step, StepStatus, Target
-from bot.office import Office
+from bot.obstacle import BLOCKED, STOPPED, Obstacle
+from bot.office import POLICIES, Office
 from bot.ports import Clock, Forms, Message, Operators, Requests, Reveals, Settings
 from bot.refusal import explain
 from bot.road import Passed, Point, unobserved
 from bot.session import Acting, WhoseSession
+from bot.signing_in import Purpose
 from bot.standing import Standing
 
 A_PERSON_MAY_TAKE: Final = timedelta(minutes=30)
 """How long a request waits for its requester before it expires."""
+
+
+class Blocking(Protocol):
+    """Sees to requests for which no management session could be opened."""
+
+    async def met(self, error: LatchkeyError, request: Request) -> Obstacle | None:
+        """What *request* was stopped by, if it is something to find out about."""
+
+    async def go_on(self, request_id: str) -> None:
+        """Do what is left to do about what this request met."""
+
+    async def give_up(self, request_id: str) -> None:
+        """Something went wrong that nobody foresaw: what is known by now has to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +61,7 @@ class Means:
     approvals_channel: str = ""
     ticket_pattern: str | None = None
     passed: Passed = unobserved
+    blocking: Blocking | None = None
 
 
 class Rests(Exception):
@@ -62,6 +78,8 @@ class Journey:
         """Since when it has been wanting to go on, by the clock's `monotonic`; it may have waited for its turn."""
         self.notes: list[AuditRecord] = []
         """Audit rows that go out with the next commit."""
+        self.obstacle: Obstacle | None = None
+        """What it is stopped by, to be found out about once it rests."""
 
     @property
     def action(self) -> Action:
@@ -94,6 +112,12 @@ class Journey:
         """Whether one of *calls* goes out as an administrator who has to sign in, and nobody has."""
         leaves = self.action.own and any(call.path[0] != OWN for call in calls)
         return leaves and not self.means.office.has_signed_in(self.request)
+
+    @property
+    def sign_in(self) -> str:
+        """What an administrator signs in for, where the plan takes one."""
+        calls = self.request.plan.calls if self.request.plan else ()
+        return Purpose.POLICIES if any(call.path[:2] == POLICIES for call in calls) else Purpose.SET_UP
 
     # --- acting ------------------------------------------------------------------------------------------------------
 
@@ -185,6 +209,10 @@ class Journey:
                 changes["answer"] = {**changes.get("answer", self.request.answer), story.EARLIER: earlier}
         if wait is not None:
             changes["due_at"] = now + wait
+        if self.obstacle is not None and state in STOPPED:
+            # Committed with the failure itself: whoever goes on from the row finds out, also after a restart.
+            met = replace(self.obstacle, then=changes["due_at"]).to_json()
+            changes |= {"answer": {**changes.get("answer", self.request.answer), BLOCKED: met}, "due_at": now}
         if state is not RequestState.UNKNOWN:  # then its last step is not over
             self._end_steps(StepStatus.FAILED if state is RequestState.FAILED else StepStatus.DONE)
         facts = {"action": self.request.action, "sentence": sentence}
@@ -207,7 +235,10 @@ class Journey:
     async def fail(self, error: LatchkeyError) -> NoReturn:
         """End with what went wrong, and *Try again* where that can help."""
         again = not isinstance(error, BadInput | NotPossible)
-        await self.rest(RequestState.FAILED, str(error), answer={"again": True} if again else {})
+        sentence = str(error)
+        if self.obstacle is not None and isinstance(error, SessionNotOpened):
+            sentence = error.while_looking
+        await self.rest(RequestState.FAILED, sentence, answer={"again": True} if again else {})
 
     async def ask_again(self, sentence: str, answer: Mapping[str, Any], **changes: Any) -> NoReturn:
         """Wait for the requester to say whether to go on."""

@@ -353,7 +353,9 @@ class Call:
     `Generated` marker. `reveals` names the answer's field that is a secret for the requester (a temporary access pass).
     `poll` means that 202 with a `Location` is followed to its end. `advice` is the sentence to add when Graph refuses
     the call: what that usually means here and where to go instead. `says` is the step's line in the story, where a plan
-    has several. `seen` shows the effect of this very call, so that a plan of several steps goes on where it stopped.
+    has several. `seen` shows the effect of this very call, so that a plan of several steps goes on where it stopped; if
+    it is `awaited`, the next call is not sent before that shows. `was` is what has to be at `path` when an own action
+    sends it: if somebody has changed that since it was planned, nothing is sent.
     """
 
     method: str
@@ -365,6 +367,8 @@ class Call:
     advice: str = ""
     says: str = ""
     seen: ReadBack | None = None
+    awaited: bool = False
+    was: JSON = None
 
     @property
     def generates(self) -> Generated | None:
@@ -381,6 +385,8 @@ class Call:
             "advice": self.advice,
             "says": self.says,
             "seen": self.seen.to_json() if self.seen else None,
+            **({"awaited": True} if self.awaited else {}),
+            **({"was": self.was} if self.was is not None else {}),
         }
 
     @classmethod
@@ -395,6 +401,8 @@ class Call:
             data["advice"],
             data["says"],
             ReadBack.from_json(data["seen"]) if data["seen"] else None,
+            data.get("awaited", False),
+            data.get("was"),
         )
 
 
@@ -423,6 +431,7 @@ class ReadBack:
 
     `pointer` is a path of keys joined by `/`; a list on the way stands for the values found in each of its items.
     `DIFFERS` is for witnesses that move with each write (`lastPasswordChangeDateTime`): `value` is what it was before.
+    Where a list is found, `value` is the whole of it, or (to contain, or lack) one of its items.
     `lags` says that what answers is a replica, which may show an effect late.
     """
 
@@ -443,9 +452,9 @@ class ReadBack:
         values = list(_flat(found))
         match self.expect:
             case Expect.EQUALS:
-                return values == [self.value]
+                return values == _flat([self.value])
             case Expect.DIFFERS:
-                return bool(values) and values != [self.value]
+                return bool(values) and values != _flat([self.value])
             case Expect.CONTAINS:
                 return self.value in values
             case Expect.LACKS:
@@ -999,7 +1008,7 @@ class Trouble:
 
     kind: str
     """`rotation`, `secret-old`, `password-changed-elsewhere`, `vault`, `account`, `roles`, `certificate`, `policy`,
-    `emergency`, `audit` or `drill`."""
+    `outside`, `emergency`, `audit` or `drill`."""
     about: str
     """Which incident it is within its kind: a rotation's id, an account's."""
     severity: Severity

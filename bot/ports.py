@@ -13,7 +13,6 @@ from bot.model import (
     AuditRecord,
     Call,
     CredentialKind,
-    Identity,
     Operator,
     Person,
     Plan,
@@ -474,6 +473,11 @@ class Attempt:
     finished: str | None = None
     """`succeeded`, `refused`, `unavailable` or `unknown`."""
 
+    @property
+    def changed_nothing(self) -> bool:
+        """Whether the call may be sent again."""
+        return self.finished in {"refused", "unavailable"}
+
 
 class Requests(Protocol):
     """Requests, their attempts and their messages. Each method is one durable transaction."""
@@ -577,12 +581,13 @@ class AuditReading(Protocol):
 
 @dataclass(frozen=True)
 class SeenIdentity:
-    """What was seen of the service identity last: its directory roles (None: they could not be read), and when its
-    password was changed, as Graph says it."""
+    """What was seen of the service identity last: its directory roles (None: they could not be read), when its
+    password was changed, as Graph says it, and whether it can sign in from Latchkey's address only."""
 
     id: str
     roles: frozenset[str] | None = None
     password_changed_at: str = ""
+    closed: bool = False
 
 
 class Watched(Protocol):
@@ -592,6 +597,30 @@ class Watched(Protocol):
 
     async def save(self, seen: SeenIdentity | None) -> None:
         """Remember this, and nothing else; None: nothing at all."""
+
+
+@dataclass(frozen=True)
+class RememberedPolicies:
+    """The Conditional Access policies and named locations of a moment, as Graph gave them. The same content has the
+    same `digest`. `seen_at` is when they were read, or the last sign-in that went well under them."""
+
+    digest: str
+    policies: tuple[JSON, ...]
+    locations: tuple[JSON, ...]
+    seen_at: datetime
+
+
+class PolicyMemory(Protocol):
+    """Remembers what the tenant's policies were, by content."""
+
+    async def see(self, content: RememberedPolicies) -> None:
+        """This is what they are now."""
+
+    async def went_well(self, identity: str, digest: str, at: datetime) -> None:
+        """An identity has signed in under the content with this digest, which was seen before."""
+
+    async def last_well(self, identity: str) -> RememberedPolicies | None:
+        """What was in force when this identity last signed in well."""
 
 
 # --- Alerts ---------------------------------------------------------------------------------------------------------
@@ -647,9 +676,3 @@ class Reveals(Protocol):
         """The secret, once; None if it was taken, has expired or was never here."""
 
     def holds(self, request_id: str) -> bool: ...
-
-
-class Diagnosis(Protocol):
-    """Turns a failed opening into words for the thread (more than the error table, once what-if exists)."""
-
-    async def explain(self, error: Exception, identity: Identity | None) -> str: ...

@@ -24,7 +24,8 @@ class Remembering(Generic[V]):
 
     async def look_up(self, key: str, fresh: timedelta) -> V:
         """The answer, at most *fresh* old. With zero it was asked for after this call began."""
-        if (known := self._known.get(key)) and self._clock.now() - known[0] < fresh:
+        # A clock that was put back makes nothing younger.
+        if (known := self._known.get(key)) and abs(self._clock.now() - known[0]) < fresh:
             return known[1]
         # Who must be fresh does not take an answer to an older question.
         asking = self._asking.get(key) if fresh else None

@@ -18,9 +18,10 @@ from bot import approvals, policy, story
 from bot.actions import catalogue
 from bot.carrying_out import CarryingOut
 from bot.directory import find_people, groups_around, read_exactly, read_person
-from bot.errors import BadInput, Conflict, LatchkeyError, NoLonger, NotPossible
+from bot.errors import BadInput, Conflict, LatchkeyError, NoLonger, NotPossible, WhoIsMeant
 from bot.journey import A_PERSON_MAY_TAKE, Journey, Means, Rests
 from bot.model import Approval, ApprovalState, Person, Plan, RequestState, Target, digest
+from bot.obstacle import Obstacle, stands
 from bot.ports import Preview
 from bot.road import Point
 from bot.session import Acting, OwnSessionOff, SessionOff
@@ -62,7 +63,9 @@ class Runner:
     async def stumbled(self, request_id: str, reference: str) -> None:
         """Something broke that nobody foresaw. The row and Slack say so; what was sent is looked at again later."""
         request = await self._means.requests.find(request_id)
-        if request is not None and not request.state.final:
+        if self._means.blocking is not None and request is not None and Obstacle.of(request) and stands(request):
+            await self._means.blocking.give_up(request_id)
+        elif request is not None and not request.state.final:
             sentence = f"Something went wrong on our side (reference {reference}). The log has the details."
             journey = Journey(self._means, request, self._means.clock.monotonic())
             await _Walk(journey, self._writing_on).end_with(Stumbled(sentence))
@@ -89,6 +92,12 @@ class _Walk:
         self._writing_on = writing_on
 
     async def go_on(self) -> None:
+        if self._means.blocking is not None and self._is_stopped:
+            try:
+                await self._means.blocking.go_on(self._journey.request.id)
+            except LatchkeyError as error:  # it is no fault of the request's; its row stays due
+                log.warning("looked in vain at what stands in the way", extra={"why": type(error).__name__})
+            return
         match self._journey.request.state:
             case RequestState.RECEIVED | RequestState.DECIDED:
                 await self._from_the_start()
@@ -108,6 +117,14 @@ class _Walk:
             case state:
                 log.info("nothing to do", extra={"request": self._journey.request.id, "state": state.value})
 
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether what is to be done now is about what it met, not about the request."""
+        request, obstacle = self._journey.request, Obstacle.of(self._journey.request)
+        if obstacle is None or not stands(request):
+            return False
+        return obstacle.has_work or (request.state is RequestState.FAILED and self._journey.is_due)
+
     async def end_with(self, error: LatchkeyError) -> None:
         """Bring the request to rest after *error*."""
         state = self._journey.request.state
@@ -122,8 +139,12 @@ class _Walk:
             if isinstance(error, SessionOff) and state not in {RequestState.RUNNING, RequestState.UNKNOWN}:
                 question = {"sign_in": "session"} if isinstance(error, OwnSessionOff) else {"open": True}
                 await self._journey.ask_again(str(error), question)
+            if isinstance(error, WhoIsMeant):
+                await self._journey.ask_again(str(error), {"suggestions": [list(each) for each in error.suggestions]})
             if isinstance(error, BadInput) and self._journey.form_is_open and self._journey.action.own:
                 await self._to_be_corrected(str(error))
+            if self._means.blocking is not None:
+                self._journey.obstacle = await self._means.blocking.met(error, self._journey.request)
             await self._carrying_out.fail(error)
         except Rests:
             pass
@@ -395,7 +416,7 @@ class _Walk:
         """Where a plan needs an administrator's own sign-in, that has happened."""
         if self._journey.needs_sign_in(plan.calls):
             sentence = "Now an administrator of the tenant has to sign in, so that this can be done."
-            answer = {**_without_questions(self._journey.request.answer), "sign_in": "set_up"}
+            answer = {**_without_questions(self._journey.request.answer), "sign_in": self._journey.sign_in}
             await self._journey.ask_again(sentence, answer)
 
     async def _remind(self) -> NoReturn:

@@ -66,11 +66,18 @@ class Waker(Protocol):
     def wake(self, request_id: str) -> None: ...
 
 
-class _Heard:
+def _unheard(error: LatchkeyError) -> None:
+    """Nobody wants to know."""
+
+
+class Heard:
     """The service identity, of whose sign-ins somebody else wants to know, too."""
 
     def __init__(
-        self, acts: ServiceIdentity, well: Callable[[], None], trouble: Callable[[LatchkeyError], None]
+        self,
+        acts: ServiceIdentity,
+        well: Callable[[], None],
+        trouble: Callable[[LatchkeyError], None] = _unheard,
     ) -> None:
         self._acts = acts
         self._well = well
@@ -179,6 +186,13 @@ class Sessions:
     def on_well(self, listener: Callable[[], None]) -> None:
         """Call *listener* when the service identity has signed in."""
         self._on_well.append(listener)
+
+    async def try_out(self) -> None:
+        """Sign the service identity in once, to see whether it can. Whoever listens to sign-ins hears of it; no session
+        comes of it. Raises `SignInFailed`, `VaultProblem` or `StorageProblem`."""
+        if self._forbidden is not None:
+            raise StorageProblem(self._forbidden)
+        await self._heard(await self._settings.current()).sign_in(_quietly)
 
     # --- ending them -------------------------------------------------------------------------------------------------
 
@@ -355,7 +369,7 @@ class Sessions:
             for listener in self._on_trouble:
                 _told(partial(listener, error, identity))
 
-        return _Heard(self._identity_of(settings), well, trouble)
+        return Heard(self._identity_of(settings), well, trouble)
 
     def _changed(self, session: Session) -> None:
         for listener in self._listeners:
@@ -368,6 +382,10 @@ def _told(listener: Callable[[], None]) -> None:
         listener()
     except Exception:
         log.exception("somebody who listens to sign-ins failed")
+
+
+def _quietly(key: str, title: str) -> None:
+    """Nobody watches the steps."""
 
 
 def _nobody_has_to() -> NotPossible:

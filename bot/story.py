@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from bot.model import Approval, ApprovalState, Request, RequestState
+from bot.obstacle import Obstacle, Phase
 from bot.ports import Audience, Message
 
 AT_ONCE: Final = timedelta(seconds=3)
@@ -31,6 +32,8 @@ def messages(request: Request, now: datetime) -> list[Message]:
     opened for it or when it takes longer than `AT_ONCE`.
     """
     if request.started_at is None:
+        if blocked := _blocked(request):
+            return blocked  # that it failed was said before, and what is said in private cannot be rewritten
         return [] if request.form or not _says_something(request) else [_private(request)]
     ended = request.state.final or request.state is RequestState.UNKNOWN
     elapsed = (request.finished_at or now) - request.started_at
@@ -48,7 +51,7 @@ def messages(request: Request, now: datetime) -> list[Message]:
         told.append(Message(f"closing:{request.id}", "closing", request.id, under=card))
         if request.answer.get(EARLIER):
             told.append(Message(f"news:{request.id}", "news", request.id, under=card))
-    return told + _approvals(request)
+    return told + _blocked(request, under=card) + _approvals(request)
 
 
 def question(request: Request, approval: Approval) -> Message:
@@ -73,6 +76,15 @@ def _approvals(request: Request) -> list[Message]:
     if approval.break_glass:
         told.append(alert(request, approval))
     return told
+
+
+def _blocked(request: Request, *, under: str | None = None) -> list[Message]:
+    """What stood in the way of its management session, once that is known: in its thread, or where it was asked for,
+    for those who can do something about it."""
+    obstacle = Obstacle.of(request)
+    if obstacle is None or obstacle.phase is Phase.LOOKING:
+        return []
+    return [Message(f"blocked:{request.id}", "blocked", request.id, under=under)]
 
 
 def superseded(request: Request) -> list[Message]:

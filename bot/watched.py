@@ -6,13 +6,14 @@ stops working because of it, what to press or do. `docs/rotation.md` has a row f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from bot import policy
 from bot.actions import delegated
+from bot.canary import CLIENTS, Foresight
 from bot.directory_roles import names_of
 from bot.errors import LatchkeyError, SignInCategory, SignInFailed, VaultProblem
 from bot.guesses import what_it_says
@@ -20,10 +21,13 @@ from bot.identities import called
 from bot.model import CredentialKind, Identity, IdentityKind, Severity, Trouble
 from bot.ports import RotationStatus, SecretVersion
 from bot.rotation import SignsIn, State, state_of
+from bot.whatif.controls import Blocker, Remedy
+from bot.whatif.words import client_app, demand, listed
 
 ACCOUNT: Final = "account"
 CERTIFICATE: Final = "certificate"
 CHANGED_ELSEWHERE: Final = "password-changed-elsewhere"
+OUTSIDE: Final = "outside"
 POLICY: Final = "policy"
 ROLES: Final = "roles"
 SECRET_OLD: Final = "secret-old"  # noqa: S105 - the name of an alert, not a secret
@@ -32,7 +36,7 @@ VAULT: Final = "vault"
 OF_SIGN_INS: Final = (ACCOUNT, CHANGED_ELSEWHERE, POLICY, VAULT)
 """The kinds that stand in the way of a sign-in: one that succeeds ends them all."""
 
-KINDS: Final = (*OF_SIGN_INS, CERTIFICATE, ROLES, SECRET_OLD)
+KINDS: Final = (*OF_SIGN_INS, CERTIFICATE, OUTSIDE, ROLES, SECRET_OLD)
 
 ENDS_SOON: Final = timedelta(days=14)
 """How long before its end a certificate is told of."""
@@ -45,12 +49,20 @@ LOCKED: Final = 50053
 """AADSTS50034, *UserAccountNotFound*, and AADSTS50053, *IdsLocked* (Entra docs: *Microsoft Entra
 authentication error codes*)."""
 
+_TOLD: Final = 3
+"""Of so many policies it is said what each does; the others are counted."""
+
+_CODE: Final = "Microsoft's code"
 _STAYS: Final = ("What goes on", "A management session that is on goes on until it ends, but at most about an hour.")
 _NONE_OPENS: Final = (
     "What stops working",
     "No management session can be opened: nobody can change anything through Latchkey.",
 )
 _LOOKS: Final = ("What Latchkey does next", "It looks again every 10 minutes, and closes this once all is well.")
+_LOOKS_HOURLY: Final = (
+    "What Latchkey does next",
+    "It looks again every hour, and closes this once it is put right.",
+)
 _NEEDS_SOMEBODY: Final = frozenset(
     {SignInCategory.APP_CONFIG, SignInCategory.FEDERATION, SignInCategory.FLOW, SignInCategory.PASSWORD_POLICY}
 )
@@ -225,6 +237,133 @@ def roles_changed(identity: Identity, before: Collection[str], held: Collection[
     )
 
 
+# --- what policies will do ------------------------------------------------------------------------------------------
+
+
+def foreseen(identity: Identity, foresight: Foresight, when: Callable[[datetime], str]) -> Iterator[Trouble]:
+    """All that is not as it should be, the worst first."""
+    if foresight.stops:
+        yield kept_out(identity, foresight, when)
+    if foresight.ahead:
+        yield would_keep_out(identity, foresight, when)
+    if foresight.opened:
+        yield open_to_others(identity, foresight)
+
+
+def kept_out(
+    identity: Identity, foresight: Foresight, when: Callable[[datetime], str], denied: Trouble | None = None
+) -> Trouble:
+    """The next sign-in of the identity comes to nothing, as far as anybody can tell beforehand; *denied* is what was
+    told of one that did."""
+    what, found = called(identity), foresight.blockers
+    why = [_does(found, foresight, what)] if found else []
+    if foresight.switches.security_defaults:
+        why.append("Security defaults ask whoever holds a directory role for a second factor at every sign-in.")
+    if foresight.switches.per_user_mfa:
+        why.append(f"Multifactor authentication is switched on for {identity.name} itself, which is no policy.")
+    if found:
+        those, remedy = _policies(found, "does not", "do not"), _capital(_remedies(identity, found))
+    elif foresight.switches.security_defaults:
+        those = "security defaults do not"
+        remedy = "Switch to the application identity; or put policies in the place of security defaults."
+    else:
+        those = "multifactor authentication of the account itself does not"
+        remedy = "Switch it off for this account in Entra, under per-user multifactor authentication."
+    headline = f"Sessions will stop: {those} let {what} sign in."
+    said = tuple(fact for fact in denied.facts if fact[0] == _CODE) if denied else ()
+    return _stops(POLICY, identity, headline, " ".join(why), remedy, (*_changed(found, foresight, when), *said))
+
+
+def would_keep_out(identity: Identity, foresight: Foresight, when: Callable[[datetime], str]) -> Trouble:
+    """Policies that only report would keep the identity out."""
+    found, one = foresight.ahead, len(foresight.ahead) == 1
+    headline = f"{_policies(found, 'would', 'would')} stop sessions once {'it is' if one else 'they are'} on."
+    does = _does(found, foresight, called(identity))
+    before = f"Before anybody switches {'it' if one else 'them'} on"
+    return Trouble(
+        POLICY,
+        identity.id,
+        Severity.ATTENTION,
+        f"{_capital(headline)} Nothing is broken yet.",
+        f"So far {'it only reports' if one else 'they only report'}. Once {'it is' if one else 'they are'} on: {does}",
+        (*_changed(found, foresight, when), ("What to do", f"{before}: {_remedies(identity, found)}"), _LOOKS_HOURLY),
+    )
+
+
+def let_in_all_the_same(identity: Identity, foresight: Foresight, when: Callable[[datetime], str]) -> Trouble:
+    """The identity signed in, though nothing that can be seen would let it."""
+    refused = kept_out(identity, foresight, when)
+    headline = refused.headline.removeprefix("Sessions will stop: ").removesuffix(".")
+    return replace(
+        refused,
+        severity=Severity.ATTENTION,
+        headline=f"{_capital(headline)}, as it reads. Nothing is broken yet.",
+        why=f"{refused.why} But {called(identity)} signed in all the same, long after that was changed.",
+        facts=(
+            *_changed(foresight.blockers, foresight, when),
+            ("What to do", "See what `/m365-whatif` says, and what Microsoft says beside it."),
+            _LOOKS_HOURLY,
+        ),
+    )
+
+
+def open_to_others(identity: Identity, foresight: Foresight) -> Trouble:
+    """Sign-ins from elsewhere were blocked, and are not any more."""
+    what = called(identity)
+    some = [client_app(each) for each in foresight.opened if each] if set(CLIENTS) - {*foresight.opened} else []
+    through = f" that come through {listed(some, 'or')}" if some else ""
+    return Trouble(
+        OUTSIDE,
+        identity.id,
+        Severity.ATTENTION,
+        f"{_capital(what)} {identity.name} can sign in from anywhere again.",
+        "Only sign-ins from the allowed addresses got through so far. Now no policy stops those from elsewhere"
+        f"{through}.",
+        (
+            ("What stops working", f"Nothing. But whoever has its {_credential(identity)} could use it elsewhere."),
+            (
+                "What to do",
+                "If that was meant, press Acknowledge: it counts as right from then on. Otherwise find out who changed "
+                "the policies (Entra's audit log has it); `/m365-mode allowed-ips` puts them right.",
+            ),
+            _LOOKS_HOURLY,
+        ),
+    )
+
+
+def _policies(found: Sequence[Blocker], one: str, several: str) -> str:
+    others = len(found) - 1
+    if not others:
+        return f"the policy {_named(found[0])} {one}"
+    return f"{_named(found[0])} and {others} other polic{'y' if others == 1 else 'ies'} {several}"
+
+
+def _does(found: Sequence[Blocker], foresight: Foresight, what: str) -> str:
+    told = [f"{_named(blocker)} {demand(blocker.policy, foresight.names)}" for blocker in found[:_TOLD]]
+    more = [f"and {len(found) - _TOLD} more" if len(found) > _TOLD else ""]
+    cannot = "" if all(blocker.blocks_outright for blocker in found) else f" {_capital(what)} cannot do that."
+    return f"{'; '.join(filter(None, told + more))}.{cannot}"
+
+
+def _remedies(identity: Identity, found: Iterable[Blocker]) -> str:
+    fitting = {remedy for blocker in found for remedy in blocker.remedies}
+    remedies = [remedy.value for remedy in Remedy if remedy in fitting]
+    helps = "`/m365-mode allowed-ips` lets it in from here, and `/m365-whatif` tells more"
+    return f"{'; or '.join(remedies)}. {helps if identity.delegated else '`/m365-whatif` tells more'}."
+
+
+def _changed(
+    found: Iterable[Blocker], foresight: Foresight, when: Callable[[datetime], str]
+) -> tuple[tuple[str, str], ...]:
+    known = [(blocker, foresight.changes.get(blocker.policy.id.lower())) for blocker in found]
+    told = [f"{_named(blocker)} by {change.by}, {when(change.at)}" for blocker, change in known if change]
+    return (("Changed last", "; ".join(told)),) if told else ()
+
+
+def _named(blocker: Blocker) -> str:
+    return f"“{blocker.policy.name or blocker.policy.id}”"
+
+
 def in_use(versions: Sequence[SecretVersion]) -> SecretVersion | None:
     """The newest enabled version that is tagged as the one in force."""
     return next((each for each in versions if each.enabled and state_of(each) is State.CURRENT), None)
@@ -268,7 +407,7 @@ def _stops(
 
 def _of_microsoft(error: SignInFailed) -> tuple[tuple[str, str], ...]:
     """What Microsoft's support asks for. The correlation id is not among it: it is another one at each try."""
-    return () if error.code is None else (("Microsoft's code", f"AADSTS{error.code}"),)
+    return () if error.code is None else ((_CODE, f"AADSTS{error.code}"),)
 
 
 def _cannot(identity: Identity, roles: Collection[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """Watches the service identity while nobody rotates anything, and alerts of what would stop sessions.
 
-It looks once an hour: one read of the account, one of its directory roles, one listing of the secret's versions. It
-also hears of every sign-in of the identity. Each trouble is raised once and closed when it is well again.
+It looks once an hour: one read of the account, one of its directory roles, one listing of the secret's versions, and
+the tenant's policies, which say beforehand whether it can sign in. It also hears of every sign-in of the identity. Each
+trouble is raised once and closed when it is well again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from bot import watched
+from bot.canary import Canary, Foresight
 from bot.errors import GraphNotFound, GraphProblem, LatchkeyError, SignInFailed, VaultProblem
 from bot.guesses import what_it_says
 from bot.identities import ServiceIdentity, called, directory_roles
@@ -23,6 +25,8 @@ from bot.model import (
     CredentialKind,
     Identity,
     Mode,
+    Request,
+    RequestState,
     RotationState,
     Secret,
     Severity,
@@ -59,8 +63,15 @@ FIRST: Final = timedelta(minutes=6)
 """How long after the start it looks first: a bot that has just started has other things to do."""
 
 
+SETTLES: Final = timedelta(hours=1)
+"""How long Entra may take until it does what policies say: a sign-in that goes well meanwhile proves nothing."""
+
 _CAUSES: Final = {SignsIn.GONE: Cause.GONE, SignsIn.BLOCKED: Cause.BLOCKED}
 """What a sign-in that was refused makes a rotation stand with."""
+
+
+_OF_ADDRESSES: Final = {"allowed-ips": False, "remove-allowed-ips": True}
+"""The actions about allowed addresses, and whether each lets others in."""
 
 
 class Rotations(Protocol):
@@ -88,8 +99,9 @@ class Watching:
         alerts: Alerts,
         seen: Watched,
         clock_time: Callable[[datetime], str],
+        canary: Canary | None = None,
     ) -> None:
-        """*directory* reads the tenant as the bot identity."""
+        """*directory* reads the tenant as the bot identity. Without a *canary* nothing is foreseen."""
         self._clock = clock
         self._settings = settings
         self._directory = directory
@@ -100,6 +112,17 @@ class Watching:
         self._alerts = alerts
         self._watched = seen
         self._when = clock_time
+        self._canary = canary
+        self._foresight: Foresight | None = None
+        self._denied: Trouble | None = None
+        """The last refusal that was about policies, until it signs in again."""
+        self._doubted: Foresight | None = None
+        """What did not come true."""
+        self._asked_for = ""
+        """The last request about allowed addresses that was carried out."""
+        self._opened_at: datetime | None = None
+        """When Latchkey itself let sign-ins in from elsewhere."""
+        self._thoroughly = self._now = False
         self._woken = asyncio.Event()
         self._heard: LatchkeyError | None = None
         self._well = False
@@ -118,6 +141,26 @@ class Watching:
         self._heard, self._well = None, True
         self._woken.set()
 
+    def policies_changed(self) -> None:
+        """Somebody has read policies that are not as they were."""
+        self._now = True
+        self._woken.set()
+
+    def request_changed(self, request: Request) -> None:
+        """What was asked for through Latchkey is no news, but is looked at."""
+        opens = _OF_ADDRESSES.get(request.action)
+        if opens and request.state is RequestState.RUNNING:
+            self._opened_at = self._clock.now()
+        if opens is None or request.state is not RequestState.DONE or request.id == self._asked_for:
+            return
+        self._asked_for, self._opened_at = request.id, self._clock.now() if opens else None
+        self.thoroughly()
+
+    def thoroughly(self) -> None:
+        """Look at once, also at what changes without the policies."""
+        self._thoroughly = True
+        self.policies_changed()
+
     async def keep_up(self) -> None:
         """Run until cancelled."""
         at = self._clock.now() + FIRST
@@ -127,7 +170,7 @@ class Watching:
             try:
                 if await self.hear():
                     at = min(at, self._clock.now() + SOON)
-                if self._clock.now() >= at:
+                if self._clock.now() >= at or self._now:
                     is_well = await self.look()
                     log.info("the service identity was looked at", extra={"well": is_well})
                     at = self._clock.now() + (EVERY if is_well else SOON)
@@ -157,7 +200,16 @@ class Watching:
         return True
 
     async def _signs_in(self, identity: Identity) -> None:
-        await self._close(watched.OF_SIGN_INS, f"{_capital(called(identity))} signed in.")
+        how, foresight = f"{_capital(called(identity))} signed in.", self._foresight
+        self._denied = None
+        await self._close(set(watched.OF_SIGN_INS) - {watched.POLICY}, how)
+        if not await self._open([watched.POLICY]):
+            return
+        if foresight is None or foresight.stops:  # it was raised before the last start, or has been put right since
+            foresight = await self._foresee(identity)
+        if foresight and foresight.stops and foresight.since and self._clock.now() - foresight.since >= SETTLES:
+            self._doubted = foresight
+        await self._judge(watched.POLICY, self._of_policies(identity), how)
 
     async def _refused(self, identity: Identity, error: LatchkeyError, status: RotationStatus) -> None:
         says_no = isinstance(error, SignInFailed) and what_it_says(error) is SignsIn.NO
@@ -165,13 +217,21 @@ class Watching:
             return  # the rotation that is not finished tells of it
         if isinstance(error, SignInFailed) and await self._is_told(status, _CAUSES.get(what_it_says(error))):
             return
-        if trouble := watched.refused(identity, error, status):
+        trouble = watched.refused(identity, error, status)
+        if trouble and trouble.kind == watched.POLICY:
+            before, self._denied, self._doubted = self._foresight, trouble, None
+            now = await self._foresee(identity, thoroughly=True)
+            if before and now and before.stops and not now.stops:
+                return  # it met what was told of, and that has been put right since
+            trouble = self._of_policies(identity)
+        if trouble:
             await self._alerts.raise_(trouble)
 
     # --- what is looked at -------------------------------------------------------------------------------------------
 
     async def look(self) -> bool:
         """Look at everything once; whether all of it is well and could be seen. Raises `StorageProblem`."""
+        self._now = False
         settings = await self._settings.current()
         identity = _acting(settings)
         if identity is None:
@@ -194,9 +254,10 @@ class Watching:
                     await self._alerts.raise_(trouble)
                 return False
             seen = await self._look_at_roles(identity, seen)
+            seen = await self._look_at_policies(identity, status, seen)
             if is_stored and not _runs(status):
                 seen = await self._try_out(identity, settings, status, found or {}, seen)
-            return is_stored and not await self._open(watched.OF_SIGN_INS)
+            return is_stored and not await self._in_the_way()
         except GraphProblem as error:
             log.warning("the service identity could not be looked at", extra={"why": str(error)})
             return False
@@ -267,13 +328,69 @@ class Watching:
         if seen.roles is None:
             return replace(seen, roles=held)
         trouble = watched.roles_changed(identity, seen.roles, held)
-        acknowledged = [alert for alert in await self._open([watched.ROLES]) if alert.acknowledged_at is not None]
-        if trouble is not None and acknowledged:
-            name = acknowledged[0].acknowledged_by
-            await self._alerts.close(watched.ROLES, how=f"{name} acknowledged them as they are now.")
+        if trouble is not None and (accepted := await self._acknowledged(watched.ROLES)):
+            how = f"{accepted.acknowledged_by} acknowledged them as they are now."
+            await self._alerts.close(watched.ROLES, how=how)
             return replace(seen, roles=held)
         await self._judge(watched.ROLES, trouble, "They are as they were.")
         return seen
+
+    async def _look_at_policies(self, identity: Identity, status: RotationStatus, seen: SeenIdentity) -> SeenIdentity:
+        thoroughly, self._thoroughly = self._thoroughly, False
+        foresight = await self._foresee(identity, closed=seen.closed, thoroughly=thoroughly)
+        if foresight is None:
+            return seen
+        of_policies = await self._open([watched.POLICY])
+        if self._doubted is None and self._denied is None and foresight.stops:
+            doubt = watched.let_in_all_the_same(identity, foresight, self._when)
+            if any((alert.trouble.headline, alert.trouble.why) == (doubt.headline, doubt.why) for alert in of_policies):
+                self._doubted = foresight  # that was found out before the last start
+        trouble = self._of_policies(identity)
+        if trouble is not None and trouble.severity is Severity.SESSIONS_STOP:
+            if foresight.stops and not await self._is_told(status, Cause.BLOCKED):
+                await self._alerts.raise_(trouble)
+        elif all(alert.trouble.severity is Severity.ATTENTION for alert in of_policies):
+            await self._judge(watched.POLICY, trouble, "No policy stands in the way any more.")
+        # If it could not sign in, only a sign-in proves that this is over.
+        if not foresight.opened:
+            if foresight.keeps_others_out:
+                await self._alerts.close(watched.OUTSIDE, how="No one from elsewhere gets in any more.")
+            return replace(seen, closed=seen.closed or foresight.blocks_elsewhere)
+        meant = ""
+        if self._opened_at and self._clock.now() - self._opened_at < SETTLES:
+            meant = "Latchkey was asked to let it sign in from anywhere."
+        elif accepted := await self._acknowledged(watched.OUTSIDE):
+            meant = f"{accepted.acknowledged_by} acknowledged it as it is now."
+        if meant:
+            await self._alerts.close(watched.OUTSIDE, how=meant)
+            return replace(seen, closed=False)
+        await self._alerts.raise_(watched.open_to_others(identity, foresight))
+        return seen
+
+    async def _foresee(
+        self, identity: Identity, *, closed: bool | None = None, thoroughly: bool = False
+    ) -> Foresight | None:
+        if self._canary is None:
+            return None
+        if closed is None:
+            seen = await self._watched.last()
+            closed = seen is not None and seen.id == identity.id and seen.closed
+        self._foresight = await self._canary.look(identity, closed=closed, thoroughly=thoroughly)
+        self._now = False  # if they are not as they were, that is known by now
+        return self._foresight
+
+    def _of_policies(self, identity: Identity) -> Trouble | None:
+        """The one thing to say of what policies do: that no session opens, or that none will."""
+        foresight = self._foresight if self._foresight and self._foresight.identity.id == identity.id else None
+        if foresight and foresight.stops and not foresight.says_the_same_as(self._doubted):
+            return watched.kept_out(identity, foresight, self._when, self._denied)
+        if self._denied and self._denied.about == identity.id:
+            return self._denied
+        if foresight and foresight.stops:
+            return watched.let_in_all_the_same(identity, foresight, self._when)
+        if foresight and foresight.ahead:
+            return watched.would_keep_out(identity, foresight, self._when)
+        return None
 
     async def _try_out(
         self,
@@ -286,7 +403,7 @@ class Watching:
         """Sign in once, if its password was changed since the last look, or if it is known to go wrong."""
         changed_at = str(found.get("lastPasswordChangeDateTime") or "")
         seems_changed = seen.password_changed_at not in ("", changed_at)
-        if not seems_changed and not await self._open(watched.OF_SIGN_INS):
+        if not seems_changed and not await self._in_the_way():
             return replace(seen, password_changed_at=changed_at)
         try:
             await self._identity_of(settings).sign_in(_to_nobody)
@@ -305,6 +422,14 @@ class Watching:
         if cause is None or status.open is None or status.open.cause is not cause:
             return False
         return any(alert.trouble.severity is Severity.SESSIONS_STOP for alert in await self._open([ROTATION]))
+
+    async def _in_the_way(self) -> bool:
+        """Whether anything is known that stands in the way of a sign-in now."""
+        told = [alert.trouble for alert in await self._open(watched.OF_SIGN_INS)]
+        return any(each.kind != watched.POLICY or each.severity is Severity.SESSIONS_STOP for each in told)
+
+    async def _acknowledged(self, kind: str) -> Alert | None:
+        return next((alert for alert in await self._open([kind]) if alert.acknowledged_at is not None), None)
 
     async def _judge(self, kind: str, trouble: Trouble | None, how: str) -> None:
         if trouble is not None:

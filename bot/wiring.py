@@ -24,8 +24,12 @@ from bot.administration import Administration
 from bot.alerts import TRIGGER, Alerts, NotPaged
 from bot.approvals import Approvals
 from bot.auditing import Auditing
+from bot.blocking import Blocking, Findings
+from bot.canary import Canary
 from bot.clock import SystemClock
+from bot.conditional_access import ConditionalAccess
 from bot.config import Config
+from bot.diagnosis import Diagnosis
 from bot.doctor import Doctor, Line
 from bot.enquiries import Enquiries
 from bot.errors import ConfigurationError, TamperingFound
@@ -50,6 +54,7 @@ from bot.microsoft.sdk_logs import quiet_sdk_loggers
 from bot.microsoft.signin import EntraSignIn
 from bot.model import Alert, Author, IdentityKind, Secret, TenantSettings
 from bot.office import Office
+from bot.office.allowed_ips import AllowedIpsDesk
 from bot.office.identity import IdentityDesk
 from bot.office.roles import RolesDesk
 from bot.office.rotation import RotationDesk
@@ -67,13 +72,15 @@ from bot.runner import Runner
 from bot.search import Search
 from bot.serving import served
 from bot.session import ManagementSession
-from bot.sessions import Sessions
+from bot.sessions import Heard, Sessions
 from bot.sign_in_pages import SignInPages
 from bot.signed_in import GoingOn
 from bot.signing_in import Purpose, SigningIn
 from bot.standing import Standing
 from bot.watching import Watching
 from bot.webhook import Webhook, WebhookTemplate
+from bot.what_if import WhatIf
+from bot.whatif.locations import read_address
 from bot.worker import Worker
 from handlers.files import Files
 from handlers.forms import Forms
@@ -94,6 +101,7 @@ from storage.inbox import Inbox
 from storage.leaving import Leaving
 from storage.operators import Operators
 from storage.outbox import Outbox
+from storage.policies import PolicyMemory
 from storage.requests import Requests
 from storage.rotations import Rotations
 from storage.sessions import SessionLog
@@ -118,6 +126,10 @@ class Microsoft:
     people: EntraPeople
     bot_graph: GraphClient
     certificates: EntraCertificates
+    policies: GraphClient
+    """Reads Conditional Access as the bot identity, with every value of every enumeration."""
+    beta: GraphClient
+    """The same in Graph's beta."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +150,7 @@ class Storage:
     alerts: Incidents
     rotations: Rotations
     watched: Watched
+    policies: PolicyMemory
 
 
 @asynccontextmanager
@@ -165,6 +178,7 @@ async def microsoft(config: Config, clock: SystemClock) -> AsyncIterator[Microso
         )
         stack.push_async_callback(vault.close)
         tenant = MicrosoftTenant.at(config.graph_url, http, clock)
+        bot_tokens = BotTokens(credential, config.graph_url)
         yield Microsoft(
             http,
             vault,
@@ -190,8 +204,10 @@ async def microsoft(config: Config, clock: SystemClock) -> AsyncIterator[Microso
                 client_secret=config.secret("signin_client_secret"),
                 callback_url=config.callback_url,
             ),
-            tenant.graph(BotTokens(credential, config.graph_url)),
+            tenant.graph(bot_tokens),
             EntraCertificates(clock),
+            tenant.with_all_values(bot_tokens),
+            tenant.with_all_values(bot_tokens, beta=True),
         )
 
 
@@ -227,6 +243,7 @@ async def storage(config: Config, clock: SystemClock, key: Secret) -> AsyncItera
             Incidents(db, trail, outbox),
             Rotations(db, trail),
             Watched(db),
+            PolicyMemory(db),
         )
         head_file = config.head_file
         await guard.check(db, trail, opened.operators, head_file=head_file)
@@ -281,6 +298,19 @@ def service_identity(
             config.need("service_client_id", "service_client_secret")
             upn = settings.identity_name or ""
             return ServiceAccount(ways.vault, ways.signing_in, config.service_secret_name, upn, guesses.of(upn), repair)
+
+
+def policies_of(config: Config, clock: SystemClock, ways: Microsoft, store: Storage) -> ConditionalAccess:
+    """The tenant's policies."""
+    return ConditionalAccess(
+        clock=clock,
+        directory=ways.policies,
+        beta=ways.beta,
+        memory=store.policies,
+        settings=store.settings,
+        egress=read_address(config.egress_ip) if config.egress_ip else None,
+        client_id=config.service_client_id,
+    )
 
 
 def pager(config: Config, ways: Microsoft) -> Webhook | None:
@@ -420,20 +450,35 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             passed=passed,
         )
         store.settings.on_change(rotator.wake)
+        conditional_access = policies_of(config, clock, ways, store)
+        findings = Findings(clock, Diagnosis(clock=clock, conditional_access=conditional_access))
+        stack.push_async_callback(findings.close)
+        blocking = Blocking(clock, store.settings, store.requests, findings, session, worker.wake, session.clock_time)
+
+        def tried_out(settings: TenantSettings) -> ServiceIdentity:
+            """The service identity outside of sessions. Requests that wait for it hear of it."""
+            acts = service_identity(config, ways, guesses, settings, repair=rotator.repair)
+            return Heard(acts, blocking.well)
+
         watching = Watching(
             clock=clock,
             settings=store.settings,
             directory=ways.bot_graph,
             rotations=rotator,
-            identity_of=lambda settings: service_identity(config, ways, guesses, settings, repair=rotator.repair),
+            identity_of=tried_out,
             vault=ways.vault,
             certificates=ways.certificates,
             alerts=alerts,
             seen=store.watched,
             clock_time=session.clock_time,
+            canary=Canary(clock, conditional_access),
         )
+        conditional_access.on_change(watching.policies_changed)
         session.on_trouble(watching.trouble)
         session.on_well(watching.well)
+        session.on_trouble(conditional_access.trouble)
+        session.on_well(conditional_access.well)
+        session.on_well(blocking.well)
         await session.start()
         stack.push_async_callback(session.close)
         stack.push_async_callback(rotator.close)
@@ -468,6 +513,15 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             auditing=auditing,
             roll=Roll(store.operators),
             rotation=told_of_rotation,
+            what_if=WhatIf(
+                clock=clock,
+                access=conditional_access,
+                directory=ways.bot_graph,
+                settings=store.settings,
+                operators=store.operators,
+                files=Files(web_api),
+                zone=config.zone,
+            ),
             zone=config.zone,
             ticket_pattern=config.ticket_pattern,
         )
@@ -508,6 +562,7 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             (Purpose.LINK, Linking(store.operators, store.settings).linked),
             (Purpose.SESSION, session.signed_in),
             (Purpose.SET_UP, going_on.set_up),
+            (Purpose.POLICIES, going_on.set_up),
             (Purpose.APPROVAL, going_on.approved),
         ):
             signing_in.on(purpose, handler)
@@ -525,6 +580,7 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             worker_client_id=config.worker_client_id,
         )
         office = Office(
+            clock=clock,
             session=session.shared,
             desks={
                 "identity": identity,
@@ -532,10 +588,19 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
                 "settings": SettingsDesk(store.settings),
                 "rotation": RotationDesk(rotator, store.settings, config.zone),
                 "roles": RolesDesk(store.operators, people, standing, config.zone),
+                "allowed-ips": AllowedIpsDesk(
+                    clock=clock,
+                    policies=conditional_access,
+                    directory=ways.bot_graph,
+                    settings=store.settings,
+                    requests=store.requests,
+                    identity_of=tried_out,
+                ),
             },
             directory=ways.bot_graph,
             tenant=ways.tenant,
             sign_ins=signing_in,
+            policies=conditional_access,
             stored=identity,
         )
         room = slack_room(
@@ -567,9 +632,11 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             signing_in=signing_in,
             health=Health(clock, ways.bot_graph),
             rotation=told_of_rotation,
+            blocking=blocking,
             passed=passed,
         )
         store.requests.on_change(told_of_rotation.request_changed)
+        store.requests.on_change(watching.request_changed)
         session.on_change(room.home.session_changed)
         store.requests.on_change(room.home.request_changed)
         store.operators.on_change(room.home.rights_changed)
@@ -589,6 +656,7 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             zone=config.zone,
             ticket_pattern=config.ticket_pattern,
             passed=passed,
+            blocking=blocking,
         )
         stack.push_async_callback(room.home.close)
         stack.push_async_callback(leavers.close)
@@ -621,7 +689,9 @@ async def latchkey(config: Config) -> AsyncIterator[Latchkey]:
             alerts.keep_up(),
             rotator.keep_up(),
             watching.keep_up(),
-            _watch_the_night(config, clock, session, store, alerts),
+            conditional_access.keep_up(),
+            blocking.keep_up(),
+            _watch_the_night(config, clock, session, store, alerts, foresee=watching.thoroughly),
         ):
             task = asyncio.create_task(chore)
             task.add_done_callback(_told_if_it_broke)
@@ -696,7 +766,13 @@ async def _tell_at_once(config: Config, clock: SystemClock, webhook: Webhook | N
 
 
 async def _watch_the_night(
-    config: Config, clock: SystemClock, session: Sessions, store: Storage, alerts: Alerts
+    config: Config,
+    clock: SystemClock,
+    session: Sessions,
+    store: Storage,
+    alerts: Alerts,
+    *,
+    foresee: Callable[[], None],
 ) -> None:
     head_file, channel = config.head_file, config.audit_channel or config.alerts_channel
 
@@ -727,6 +803,7 @@ async def _watch_the_night(
         take_away=take_away,
         leave_checkpoint=lambda: guard.leave(store.trail, head_file=head_file),
         post=post,
+        foresee=foresee,
     )
 
 
@@ -775,7 +852,7 @@ async def examine(config: Config, wanted_scopes: Sequence[str]) -> AsyncIterator
     """What `latchkey doctor` finds, line by line."""
     async with opened(config) as (ways, store, clock), slack(config) as web_api:
         settings, guesses = await store.settings.current(), guess_book(config, clock)
-        webhook = pager(config, ways)
+        webhook, seen = pager(config, ways), await store.watched.last()
 
         async def sign_in() -> str | None:
             if not config.signin_client_id:
@@ -797,6 +874,7 @@ async def examine(config: Config, wanted_scopes: Sequence[str]) -> AsyncIterator
             vault=ways.vault,
             secret_name=config.service_secret_name,
             bot_graph=ways.bot_graph,
+            conditional_access=policies_of(config, clock, ways, store),
             settings=settings,
             service_graph=lambda: ways.tenant.graph(SignedInNow(service_identity(config, ways, guesses, settings))),
             sign_in=sign_in,
@@ -814,6 +892,7 @@ async def examine(config: Config, wanted_scopes: Sequence[str]) -> AsyncIterator
             ).status,
             zone=config.zone,
             lockout_threshold=config.lockout_threshold,
+            closed=seen is not None and seen.closed,
             try_webhook=partial(webhook.try_out, clock.now()) if webhook else None,
         )
         async for line in doctor.examine():

@@ -30,9 +30,11 @@ from handlers.places import Places
 from handlers.ports import Leavers
 from handlers.signing_in import SignIns
 from handlers.slack import Installed
-from handlers.views import alert, approval, form, management, offers, picker, signing_in
+from handlers.unblocking import Unblocking
+from handlers.views import alert, approval, blocked, form, management, offers, picker, signing_in, whatif
 from handlers.views.home import DO_SOMETHING, EXTEND, TURN_OFF, TURN_ON
 from handlers.voice import Voice
+from handlers.whatif import WhatIfForms
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,9 @@ class Listeners:
     options: Options
     approving: Approving
     alerting: Alerting
+    unblocking: Unblocking
     sign_ins: SignIns
+    what_if: WhatIfForms
     home: Home
     at_home: AtHome
     managing: Managing
@@ -99,6 +103,9 @@ def bolt_app(installed: Installed, heard_by: Listeners) -> AsyncApp:
         app.command(command)(guard(heard_by.commands.typed, WRITES, harmless=heard_by.commands.only_asks_for_help))
     app.view_submission(form.CALLBACK)(guard(filling.submitted, WRITES))
     app.view_closed(form.CALLBACK)(guard(filling.closed, WRITES))
+    for callback_id, answered in _of_what_if(heard_by.what_if).items():
+        app.view_submission(callback_id)(guard(answered, READS))
+        app.view_closed(callback_id)(guard(filling.closed, READS))
     for callback_id, answered in _answers(heard_by.approving).items():
         app.view_submission(callback_id)(guard(answered, REVEALS))
     for action_id, listener in _presses(heard_by.buttons, filling).items():
@@ -110,6 +117,8 @@ def bolt_app(installed: Installed, heard_by: Listeners) -> AsyncApp:
     for action_id, listener in _decisions(heard_by.approving).items():
         app.action(action_id)(guard(listener, REVEALS))
     for action_id, listener in _on_alerts(heard_by.alerting).items():
+        app.action(action_id)(guard(listener, REVEALS))
+    for action_id, listener in _on_blocked(heard_by.unblocking).items():
         app.action(action_id)(guard(listener, REVEALS))
     for action_id in (form.FIND_PERSON, form.FIND_GROUP, form.FIND_LICENSE):
         app.options(action_id)(guard(heard_by.options.searched, READS))
@@ -133,6 +142,7 @@ def _presses(buttons: Buttons, filling: Filling) -> Mapping[str, Listener]:
         offers.CHOOSE: buttons.choose,
         offers.SHARE: buttons.share,
         offers.OLDER: buttons.older,
+        whatif.CHANGE: buttons.change_inputs,
         form.RUN: filling.run,
         form.FIND_PERSON: filling.chosen,
         form.CHOOSE_PERSON: filling.chosen,
@@ -175,12 +185,25 @@ def _on_alerts(alerting: Alerting) -> Mapping[str, Listener]:
     }
 
 
+def _on_blocked(unblocking: Unblocking) -> Mapping[str, Listener]:
+    return {
+        blocked.TEST: unblocking.test,
+        blocked.ALLOWED_IPS: unblocking.allowed_ips,
+        blocked.APPLICATION: unblocking.application,
+        blocked.DETAILS: unblocking.details,
+    }
+
+
 def _answers(approving: Approving) -> Mapping[str, Listener]:
     return {
         approval.DENY_WINDOW: approving.denied,
         approval.ALONE_WINDOW: approving.went_alone,
         approval.REVIEW_WINDOW: approving.reviewed,
     }
+
+
+def _of_what_if(what_if: WhatIfForms) -> Mapping[str, Listener]:
+    return {whatif.CALLBACK: what_if.submitted, whatif.DRAFT_CALLBACK: what_if.drafted}
 
 
 def _news(heard_by: Listeners) -> Mapping[str, Listener]:

@@ -19,7 +19,7 @@ from handlers.gestures import Gesture
 from handlers.places import Places
 from handlers.ports import Worker
 from handlers.slack import Slack, SlackProblem
-from handlers.views import answer, form, reveal
+from handlers.views import answer, form, reveal, whatif
 from handlers.views.blocks import Said, View, said, section
 from handlers.views.wording import Known, whom, wish
 from handlers.wishes import Wishes, new_id
@@ -201,7 +201,8 @@ class Buttons:
         """Go on although something changed, or somebody did the same a moment ago."""
         request = await self._asked(gesture, "ask")
         repeat_of = request.answer.get("repeat_of") or request.repeat_of
-        await self._agree(replace(request, state=RequestState.READY, repeat_of=repeat_of, answer={}), gesture)
+        state = RequestState.READY if request.target else RequestState.RECEIVED
+        await self._agree(replace(request, state=state, repeat_of=repeat_of, answer={}), gesture)
 
     async def open_session(self, gesture: Gesture) -> None:
         """Open the management session that does not open by itself, and go on."""
@@ -270,6 +271,13 @@ class Buttons:
             raise BadInput("There are no older entries.")
         asked = _wish_of(gesture, self.clock, replace(page, inputs={**page.inputs, "before": before}))
         await self.wishes.make(asked, gesture)
+
+    async def change_inputs(self, gesture: Gesture) -> None:
+        """Ask about another sign-in, in a form that holds what was asked about before."""
+        asked = await self.desk.own(gesture.value, gesture)
+        if asked.action != whatif.ASK:
+            raise BadInput("There is nothing to change here.")
+        await self.wishes.make(_wish_of(gesture, self.clock, asked), gesture, by_form=True)
 
     # --- -------------------------------------------------------------------------------------------------------------
 

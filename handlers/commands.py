@@ -17,9 +17,10 @@ from handlers.desk import Desk, NoSuchRequest
 from handlers.gestures import Gesture
 from handlers.ports import Rows
 from handlers.signing_in import SignIns
+from handlers.views import whatif
 from handlers.wishes import Wishes, new_id
 
-COMMANDS: Final = ("/m365", "/m365-session", "/m365-audit", "/m365-roles", "/m365-mode", "/m365-rotate")
+COMMANDS: Final = ("/m365", "/m365-session", "/m365-audit", "/m365-roles", "/m365-mode", "/m365-rotate", "/m365-whatif")
 """The slash commands that are registered; the manifest lists the same."""
 
 _HELD_AS: Final[Mapping[str, str]] = {
@@ -35,6 +36,10 @@ _HELD_AS: Final[Mapping[str, str]] = {
     "rotate-status": "/m365-rotate status",
     "rotate-history": "/m365-rotate history",
     "rotate-help": "/m365 help",
+    "whatif": "/m365-whatif",
+    "whatif-matrix": "/m365-whatif",
+    "whatif-draft": "/m365-whatif",
+    "whatif-help": "/m365 help",
 }
 
 _LOOKED_THROUGH: Final = 20
@@ -65,12 +70,13 @@ class Commands:
         except (BadInput, NoSuchRequest) as error:
             await self.wishes.note(self._wish(gesture, Parsed("unknown")), gesture, str(error))
             return
-        await self.wishes.make(self._wish(gesture, parsed), gesture)
+        in_form = parsed.action == whatif.ASK and bool(parsed.rest)
+        await self.wishes.make(self._wish(gesture, parsed), gesture, by_form=in_form)
 
     def only_asks_for_help(self, gesture: Gesture) -> bool:
         """Whether the answer tells nothing of the tenant and changes nothing, whoever asks."""
         try:
-            return parse(gesture.name, gesture.text, delegated()).action in {"help", "rotate-help"}
+            return parse(gesture.name, gesture.text, delegated()).action in {"help", "rotate-help", "whatif-help"}
         except BadInput:
             return False
 

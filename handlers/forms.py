@@ -12,8 +12,8 @@ from bot.actions._action import Action
 from bot.model import Request, RequestState
 from bot.ports import Preview, Settings
 from handlers.ports import Menus
-from handlers.slack import Slack, SlackProblem
-from handlers.views import form
+from handlers.slack import Slack, SlackProblem, SlackRefused
+from handlers.views import form, whatif
 from handlers.views.blocks import View
 from handlers.views.offers import offers
 
@@ -39,7 +39,13 @@ class Forms:
         Raises `SlackProblem`.
         """
         if view is None:
-            return await self._slack.open_view(trigger, await self.view(request, None))
+            try:
+                return await self._slack.open_view(trigger, await self.view(request, None))
+            except SlackRefused as refused:
+                if request.action != whatif.DRAFT:
+                    raise
+                log.warning("no form with files", extra={"code": refused.code})  # the scope for it is new
+                return await self._slack.open_view(trigger, whatif.build(request, files=False))
         await self._slack.update_view(view, await self.view(request, None))
         return view
 
@@ -77,6 +83,8 @@ class Forms:
 
     async def view(self, request: Request, preview: Preview | None, problems: Mapping[str, str] | None = None) -> View:
         """The form as it should look now."""
+        if whatif.has_form(request):
+            return whatif.build(request)
         action = catalogue()[request.action]
         demands, choices = await self.demands(action), await self._choices(action)
         needless = action.needless(request.inputs, await self._settings.current()) if action.needless else ()

@@ -46,7 +46,9 @@ from handlers.ports import (
 from handlers.reporter import Reporter
 from handlers.signing_in import SignIns
 from handlers.slack import Installed, Slack
+from handlers.unblocking import Blocking, Unblocking
 from handlers.voice import Voice
+from handlers.whatif import WhatIfForms
 from handlers.wishes import Wishes
 
 
@@ -90,6 +92,7 @@ def slack_room(
     signing_in: SigningIn,
     health: Health,
     rotation: Rotation,
+    blocking: Blocking,
     passed: Passed = unobserved,
 ) -> Room:
     """The room. *forms* is made before it, for the runner; *worker* is the runner's."""
@@ -109,7 +112,9 @@ def slack_room(
         options=Options(clock, desk, search),
         approving=Approving(slack, desk, people, operators, approvals, worker, sign_ins),
         alerting=Alerting(alerts, people, wishes, requests, audit),
+        unblocking=Unblocking(slack, desk, wishes, blocking, audit),
         sign_ins=sign_ins,
+        what_if=WhatIfForms(slack, desk, requests, worker),
         home=home,
         at_home=AtHome(clock, slack, operators, session, answers, wishes, sign_ins),
         managing=Managing(clock, voice, people, operators, settings, rows, wishes, home),

@@ -24,9 +24,10 @@ HOOKS = "https://hooks.slack.com"
 """Where Slack's response URLs point (Slack docs: *Handling user interaction*)."""
 
 FILES = "https://files.slack.com"
-"""Where Slack takes the bytes of files (Slack docs: *files.getUploadURLExternal*)."""
+"""Where Slack takes and gives the bytes of files (Slack docs: *files.getUploadURLExternal*, *File object*)."""
 
 _UPLOAD = aiohttp.ClientTimeout(total=300)
+_DOWNLOAD = aiohttp.ClientTimeout(total=2)  # somebody waits for the form to close, for three seconds at most
 
 
 class SlackProblem(Exception):
@@ -176,6 +177,29 @@ class Slack:
         file = {"id": place["file_id"], "title": title}
         await self._call(self.client.files_completeUploadExternal, files=[file], channel_id=channel)
 
+    async def fetch_file(self, url: str, most: int) -> bytes:
+        """What is in a file that somebody handed over (Slack docs: *File object*, `url_private`).
+
+        The token goes to Slack only, and is answered with a page to sign in where it lacks the scope `files:read`.
+        Raises `SlackRefused`, with `too_large` for more than *most* bytes.
+        """
+        if _origin(url) not in self._file_origins:
+            raise SlackRefused("foreign_file_url")
+        headers = {"Authorization": f"Bearer {self.client.token}"}
+        with _outcomes():
+            try:
+                async with self._session.get(url, headers=headers, allow_redirects=False, timeout=_DOWNLOAD) as answer:
+                    if answer.status != 200 or answer.content_type == "text/html":
+                        raise _not_done(answer.status, "file_refused", answer.headers)
+                    data = bytearray()
+                    async for chunk in answer.content.iter_chunked(64 * 1024):
+                        data += chunk
+                        if len(data) > most:
+                            raise SlackRefused("too_large")
+                    return bytes(data)
+            except _LedElsewhere as error:  # to the page to sign in
+                raise SlackRefused("file_refused") from error
+
     async def look(self) -> tuple[str, frozenset[str], datetime]:
         """The workspace's name, the scopes granted to the token (Slack docs: *Token types*) and Slack's own time.
 
@@ -213,7 +237,10 @@ def _or_not_configured() -> Iterator[None]:
 
 
 def _origin(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
     return f"{parts.scheme}://{parts.netloc}"
 
 

@@ -44,6 +44,15 @@ class Voice:
 
         Raises `SlackUnreachable` or `SlackSilent`; `SlackRefused` when no way was left.
         """
+        try:
+            await self._privately(user, words, channel, reply_url)
+        except SlackRefused as error:
+            if error.wait is not None or not words.has_table:
+                raise
+            log.warning("slack refused a table", extra={"code": error.code})
+            await self._privately(user, words.in_lines(), channel, reply_url)
+
+    async def _privately(self, user: str, words: Said, channel: str, reply_url: str | None) -> None:
         if reply_url:
             try:
                 return await self._slack.reply(reply_url, words)

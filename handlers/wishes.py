@@ -21,7 +21,7 @@ from handlers.forms import Forms
 from handlers.gestures import Gesture
 from handlers.ports import Worker
 from handlers.slack import SlackProblem
-from handlers.views import form
+from handlers.views import form, whatif
 
 FORM_FOR: Final = timedelta(minutes=30)
 """How long a request waits for its form."""
@@ -109,7 +109,7 @@ class Wishes:
     async def _needs_form(self, wish: Request) -> bool:
         action = catalogue().get(wish.action)
         if action is None:
-            return False
+            return whatif.needs_form(wish)
         demands = form.Demands.of(action, await self.settings.current(), self.ticket_pattern)
         return form.needed(wish, action, demands, exact=wish.target is not None or looks_exact(wish.typed))
 
@@ -135,8 +135,8 @@ class Wishes:
             at_once = Message(f"continue:{waiting.id}", "continue", waiting.id, audience=Audience.REQUESTER)
             await self.requests.save(waiting, say=[at_once])
             return
-        action = catalogue()[waiting.action]
-        if action.writes and (waiting.typed or waiting.target or not form.needs_target(action)):
+        action = catalogue().get(waiting.action)
+        if action is not None and action.writes and (waiting.typed or waiting.target or not form.needs_target(action)):
             # There is somebody to look up; otherwise it waits for a choice in the form.
             waiting = replace(waiting, state=RequestState.RECEIVED, due_at=None)
         try:

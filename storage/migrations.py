@@ -397,6 +397,41 @@ _WATCHED: Final = (
     """,
 )
 
+_POLICIES: Final = (
+    """
+    CREATE TABLE policy_parts (
+        tenant  TEXT NOT NULL,
+        digest  TEXT NOT NULL,                 -- of what kind it is and the body
+        body    TEXT NOT NULL,                 -- JSON: a Conditional Access policy or named location as Graph gave it
+        PRIMARY KEY (tenant, digest)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE policy_readings (
+        tenant      TEXT NOT NULL,
+        digest      TEXT NOT NULL,             -- of the content, whatever its order
+        parts       TEXT NOT NULL,             -- JSON: [policy or location, digest] of each part, in Graph's order
+        first_seen  TEXT NOT NULL,
+        last_seen   TEXT NOT NULL,
+        PRIMARY KEY (tenant, digest)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE policy_well (
+        tenant    TEXT NOT NULL,
+        identity  TEXT NOT NULL,               -- the id of a service identity
+        digest    TEXT NOT NULL,               -- of what was in force when it last signed in well
+        at        TEXT NOT NULL,
+        PRIMARY KEY (tenant, identity)
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
+_CLOSED: Final = (
+    # 1: the identity signed in from Latchkey's address only, and is to stay so
+    "ALTER TABLE watched ADD COLUMN closed INTEGER NOT NULL DEFAULT 0",
+)
+
 STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("0001_first", _FIRST),
     ("0002_approvals", _APPROVALS),
@@ -407,6 +442,8 @@ STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("0007_rotations", _ROTATIONS),
     ("0008_alerts", _ALERTS),
     ("0009_watched", _WATCHED),
+    ("0010_policies", _POLICIES),
+    ("0011_closed", _CLOSED),
 )
 """(name, statements) of each step, in order. A released step is never changed."""
 

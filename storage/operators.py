@@ -40,7 +40,7 @@ ALL_OF_IT: Final = "/m365*"
 """What tenant admins hold: every command there is and will be."""
 
 _EVERYONE: Final = ("/m365 help", "/m365 can")
-_ROTATION: Final = ("/m365-rotate status", "/m365-rotate history")
+_READS: Final = ("/m365-rotate status", "/m365-rotate history", "/m365-whatif")
 _VIEWER: Final = (*_EVERYONE, "/m365 show-user", "/m365-session status")
 _HELPDESK: Final = (
     *_VIEWER,
@@ -67,8 +67,8 @@ SHIPPED_ROLES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "viewer": ("Looks people up", _VIEWER),
     "helpdesk": ("Helps people to sign in again", _HELPDESK),
     "operator": ("Runs everyday administration", _OPERATOR),
-    "approver": ("Looks at requests of others and agrees to them", (*_VIEWER, "/m365 approve", *_ROTATION)),
-    "auditor": ("Reads the audit trail", (*_EVERYONE, "/m365-session status", "/m365-audit", *_ROTATION)),
+    "approver": ("Looks at requests of others and agrees to them", (*_VIEWER, "/m365 approve", *_READS)),
+    "auditor": ("Reads the audit trail", (*_EVERYONE, "/m365-session status", "/m365-audit", *_READS)),
     TENANT_ADMIN: ("Decides on modes, roles and settings", (ALL_OF_IT,)),
 }
 """Role to its title and command patterns. They become rows once, on a new file; from then on the rows count."""

@@ -200,6 +200,10 @@ class Requests:
         # What was asked anew since did not run on it.
         return [request for request in found if request.approval is not None and request.approval.under_review]
 
+    async def stopped(self) -> Sequence[Request]:
+        """Requests that failed and are still to be looked at, oldest first."""
+        return await self._select("r.due_at IS NOT NULL AND r.state = 'failed' ORDER BY r.created_at, r.id")
+
     async def under_way(self, action: str) -> Sequence[Request]:
         """Requests for this action that wait for an approval or are being carried out, oldest first."""
         return await self._select(

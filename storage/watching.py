@@ -20,12 +20,14 @@ class Watched:
     async def last(self) -> SeenIdentity | None:
         def work(connection: sqlite3.Connection) -> SeenIdentity | None:
             row = connection.execute(
-                "SELECT identity, roles, password_changed_at FROM watched WHERE tenant = ?", (self._db.tenant,)
+                "SELECT identity, roles, password_changed_at, closed FROM watched WHERE tenant = ?",
+                (self._db.tenant,),
             ).fetchone()
             if row is None:
                 return None
-            identity, roles, changed_at = row
-            return SeenIdentity(identity, frozenset(json.loads(roles)) if roles is not None else None, changed_at)
+            identity, roles, changed_at, closed = row
+            held = frozenset(json.loads(roles)) if roles is not None else None
+            return SeenIdentity(identity, held, changed_at, bool(closed))
 
         self._known = await self._db.read(work)
         return self._known
@@ -39,8 +41,8 @@ class Watched:
             connection.execute("DELETE FROM watched WHERE tenant = ?", (self._db.tenant,))
             if seen is not None:
                 roles = None if seen.roles is None else canonical(sorted(seen.roles))
-                row = (self._db.tenant, seen.id, roles, seen.password_changed_at)
-                connection.execute("INSERT INTO watched VALUES (?, ?, ?, ?)", row)
+                row = (self._db.tenant, seen.id, roles, seen.password_changed_at, seen.closed)
+                connection.execute("INSERT INTO watched VALUES (?, ?, ?, ?, ?)", row)
 
         await self._db.write(work)
         self._known = seen

@@ -110,6 +110,7 @@ def test_only_commands_that_exist_are_mentioned(page: Path) -> None:
     assert typed <= registered
     assert verbs <= {
         "run", "sandbox", "doctor", "actions", "manifest", "grant", "revoke", "restore", "adopt", "protect", "audit",
+        "whatif",
     }  # fmt: skip
 
 
@@ -377,6 +378,20 @@ def test_the_roles_that_an_identity_gets_are_those_that_are_told() -> None:
         (IdentityKind.SERVICE_ACCOUNT, IdentityKind.APPLICATION), section.split("For an application"), strict=True
     ):
         assert {name for name in NAMES.values() if name in told} == set(names_of(needed_roles(kind)))
+
+
+# --- what-if.md, allowed-ips.md ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("page", "least"), [("docs/what-if.md", 8), ("docs/allowed-ips.md", 5)])
+def test_what_is_typed_about_policies_can_be_typed(page: str, least: int) -> None:
+    text = text_of(page)
+    typed = re.findall(r"^ *(/m365-(?:whatif|mode))((?: \S+)*)", text, re.MULTILINE)
+    typed += re.findall(r"`(/m365-(?:whatif|mode))( [^`]*)?`", text)
+
+    assert len(typed) >= least
+    for word, rest in typed:
+        command.parse(word, rest, catalogue())
 
 
 # --- README -----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ async def test_a_sound_installation_has_nothing_to_put_right(stage: Stage) -> No
     assert [line for line in found.values() if not line.well] == []
     assert list(found) == [
         "Slack", "Key Vault", "Bot identity", "Operators", "Entra licence", "Service identity", "Rotation",
-        "Protection", "Sign-in", "Audit trail",
+        "Protection", "What-if", "Next sign-in", "Sign-in", "Audit trail",
     ]  # fmt: skip
 
 
@@ -46,7 +46,7 @@ async def test_a_missing_scope_is_named(stage: Stage) -> None:
         ("slack-down", "Slack", "LATCHKEY_SLACK_BOT_TOKEN"),
         ("vault-forbidden", "Key Vault", "Key Vault Secrets Officer"),
         ("wrong-password", "Service identity", "password"),
-        ("policy-blocks-service-account", "Service identity", "What If"),
+        ("policy-blocks-service-account", "Service identity", "/m365-whatif"),
     ],
 )
 async def test_what_is_broken_is_said_with_its_remedy_and_the_rest_is_still_looked_at(
@@ -82,6 +82,25 @@ async def test_an_identity_that_cannot_read_roles_is_told_which_role_it_lacks(st
     assert "Security Reader" in (await lines(stage))["Protection"].remedy
 
 
+@pytest.mark.parametrize(
+    ("path", "found", "remedy"),
+    [
+        ("/identity/*", "policies cannot be read", "Policy.Read.All"),
+        ("/auditLogs/*", "not who changed them", "AuditLog.Read.All"),
+        ("/auditLogs/signIns*", "is not known", "LATCHKEY_EGRESS_IP"),
+    ],
+)
+async def test_what_keeps_it_from_being_said_which_policy_blocks_is_put_right(
+    stage: Stage, path: str, found: str, remedy: str
+) -> None:
+    refusal = Answer(403, {"error": {"code": "Authorization_RequestDenied", "message": "no"}})
+    stage.world.faults.add(Rule("graph", "GET", path, refusal))
+    line = (await lines(stage))["What-if"]
+
+    assert found in line.found
+    assert remedy in line.remedy
+
+
 async def test_a_missing_directory_role_is_named_with_the_actions_that_need_it(stage: Stage) -> None:
     account = stage.world.directory.user(SERVICE_ACCOUNT).id
     for role in ("Groups Administrator", "User Administrator"):
@@ -113,6 +132,18 @@ async def test_a_tenant_that_locks_accounts_sooner_is_told_to_latchkey(stage: St
     stage.world.faults.add(Rule("graph", "GET", "/groupSettings", Answer(200, {"value": [rules]})))
 
     assert "LATCHKEY_LOCKOUT_THRESHOLD=5" in (await lines(stage))["Rotation"].remedy
+
+
+async def test_a_policy_that_will_keep_the_service_account_out_is_named_before_it_does(stage: Stage) -> None:
+    """Also one that only reports so far, with what to do about it."""
+    assert "no policy keeps" in (await lines(stage))["Next sign-in"].found
+    stage.world.access.add_from_file("mfa-for-admins.json")
+    name = stage.world.access.policies()[-1]["displayName"]
+    stage.world.access.edit(name, state="enabledForReportingButNotEnforced")
+    found = (await lines(stage))["Next sign-in"]
+
+    assert f"The policy “{name}” would stop sessions once it is on" in found.found
+    assert "exclude the account" in found.remedy
 
 
 async def test_in_default_mode_there_is_nothing_to_rotate(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ NEEDS: dict[str, frozenset[str]] = {
     "files.completeUploadExternal": frozenset({"files:write"}),
     "files.getUploadURLExternal": frozenset({"files:write"}),
     "response_url": frozenset({"commands"}),
+    "url_private": frozenset({"files:read"}),  # "File input element"
     "users.info": frozenset({"users:read"}),
     "views.open": frozenset(),
     "views.publish": frozenset(),
@@ -122,6 +123,9 @@ async def test_in_a_full_run_each_method_is_called_and_no_other_and_slack_grants
     slack = stage.world.slack
     card = await stage.reset("olive", "adele@contoso.com", "Adele Vance, Sales")
     await stage.ask("audrey", "/m365-audit adele@contoso.com --export csv")
+    await slack.command("audrey", HELPDESK, "/m365-whatif draft")
+    await stage.until(lambda: slack.modals("audrey"))
+    await slack.submit("audrey", {"A file": ("policy.json", b"{}")})
     await slack.click("olive", card, "Reveal once")
     await stage.until(lambda: "[I have it]" in slack.modals("olive")[-1].visible_text)
     await slack.close("olive")

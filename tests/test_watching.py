@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,19 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bot.alerts import Alerts
+from bot.canary import Canary
+from bot.conditional_access import Change, TenantPolicies
 from bot.directory_roles import GLOBAL_ADMINISTRATOR, GROUPS_ADMINISTRATOR, SECURITY_READER, USER_ADMINISTRATOR
-from bot.errors import ConfigurationError, LatchkeyError, NotAsked, Retry, SignInCategory, SignInFailed, VaultProblem
+from bot.errors import (
+    ConfigurationError,
+    GraphProblem,
+    LatchkeyError,
+    NotAsked,
+    Retry,
+    SignInCategory,
+    SignInFailed,
+    VaultProblem,
+)
 from bot.identities import ServiceIdentity, Show
 from bot.microsoft.certificates import EntraCertificates
 from bot.model import (
@@ -26,16 +38,25 @@ from bot.model import (
     IdentityKind,
     Mode,
     Operator,
+    Origin,
+    Request,
+    RequestState,
     RotationRecord,
     RotationState,
     Secret,
+    Severity,
     SlackUser,
     TenantSettings,
     Trigger,
 )
 from bot.ports import RotationStatus, SecretVersion, Token
 from bot.rotation_words import trouble
-from bot.watching import EVERY, FIRST, SOON, Watching
+from bot.watching import EVERY, FIRST, SETTLES, SOON, Watching
+from bot.whatif.apps import GRAPH
+from bot.whatif.evaluation import PolicySet
+from bot.whatif.locations import read_address, read_locations
+from bot.whatif.policies import read_policies
+from bot.whatif.signins import Applications, Conditions, Person, SignIn
 from storage.alerts import Alerts as Incidents
 from storage.audit import AuditTrail
 from storage.database import Database
@@ -43,8 +64,9 @@ from storage.operators import Operators
 from storage.outbox import Outbox
 from storage.settings import Settings
 from storage.watching import Watched
-from tests.clock import ManualClock
+from tests.clock import T0, ManualClock
 from tests.tenant import NOBODY, PaperTenant, refused
+from tests.whatif.small import BLOCK, OFFICE, raw_policy
 
 SHELL = Author(login="test")
 ANA = Operator("ana", SlackUser("T1", "UANA"), name="Ana Ruiz")
@@ -65,6 +87,7 @@ WRONG = sign_in_failed(50126, SignInCategory.CREDENTIALS)
 DISABLED = sign_in_failed(50057, SignInCategory.ACCOUNT_STATE)
 BLOCKED = sign_in_failed(53003, SignInCategory.CONDITIONAL_ACCESS)
 DOWN = SignInFailed("Microsoft does not answer.", category=SignInCategory.NETWORK, retry=Retry.BACKOFF)
+LOCATED = read_locations([OFFICE])
 NO_VAULT = VaultProblem("Key Vault cannot be reached.", reason="unreachable")
 
 
@@ -109,6 +132,41 @@ class Certificate:
 
 
 @dataclass
+class Policies:
+    """The tenant's policies on paper, and the switches beside them."""
+
+    held: list[Any] = field(default_factory=list)
+    security_defaults_on: bool = False
+    per_user: str = "disabled"
+    member_of: frozenset[str] = frozenset()
+    error: GraphProblem | None = None
+    thorough: int = 0
+    """How often it was looked who the identity is."""
+
+    async def read(self) -> TenantPolicies:
+        if self.error:
+            raise self.error
+        digest, policies = json.dumps(self.held), read_policies(self.held)
+        return TenantPolicies(policies, LOCATED, T0, digest, PolicySet.compile(policies, LOCATED))
+
+    async def sign_in_of(self, identity: Identity) -> SignIn:
+        self.thorough += 1
+        address = read_address("203.0.113.10")
+        conditions = Conditions(address=address, country="IE", platform="all", client_app="mobileAppsAndDesktopClients")
+        who = Person(identity.id, groups=self.member_of, roles=frozenset(HELD))
+        return SignIn(who, Applications(frozenset({GRAPH})), conditions)
+
+    async def changes(self) -> dict[str, Change]:
+        return {"p": Change("p", "Policy p", "Gary", T0, "Update policy")}
+
+    async def security_defaults(self) -> bool:
+        return self.security_defaults_on
+
+    async def per_user_mfa(self, identity: Identity) -> str:
+        return self.per_user
+
+
+@dataclass
 class Scene:
     clock: ManualClock
     settings: Settings
@@ -118,6 +176,7 @@ class Scene:
     watched: Watched
     account: Account = field(default_factory=Account)
     vault: Certificate = field(default_factory=lambda: Certificate(Secret("none")))
+    policies: Policies | None = None
     watching: Watching = field(init=False)
 
     def __post_init__(self) -> None:
@@ -140,6 +199,7 @@ class Scene:
             alerts=self.alerts,
             seen=self.watched,
             clock_time=lambda when: f"{when:%d %B, %H:%M}",
+            canary=Canary(self.clock, self.policies) if self.policies else None,
         )
 
     async def put(self, **changes: Any) -> None:
@@ -484,6 +544,228 @@ async def test_roles_that_cannot_be_read_are_no_alert(scene: Scene, answer: Any)
     assert await scene.kinds() == []
 
 
+# --- policies ---------------------------------------------------------------------------------------------------------
+
+ADMINS: Any = {"users": {"includeRoles": [USER_ADMINISTRATOR], "excludeGroups": ["robots"]}}
+FROM_OFFICE: Any = {
+    "users": {"includeUsers": [ACCOUNT_ID]},
+    "locations": {"includeLocations": ["All"], "excludeLocations": ["office"]},
+    "grant": BLOCK,
+}
+REPORTING = "enabledForReportingButNotEnforced"
+
+
+@pytest.fixture
+async def foreseen(scene: Scene) -> Scene:
+    """The same, with policies that may be read."""
+    scene.policies = Policies()
+    scene.start()
+    return scene
+
+
+def policies_of(scene: Scene) -> Policies:
+    assert scene.policies is not None
+    return scene.policies
+
+
+async def test_a_policy_that_would_stop_sessions_is_told_of_until_it_would_not(foreseen: Scene) -> None:
+    policies = policies_of(foreseen)
+    policies.held = [raw_policy(state=REPORTING, **ADMINS)]
+    assert await foreseen.watching.look()
+
+    alert = (await foreseen.open())["policy"].trouble
+    assert alert.headline == "The policy “Policy p” would stop sessions once it is on. Nothing is broken yet."
+    assert alert.severity is Severity.ATTENTION
+    assert ("Changed last", "“Policy p” by Gary, 03 March, 09:00") in alert.facts
+    await foreseen.heard(None)
+    assert await foreseen.kinds() == ["policy"], "that it signs in now says nothing of what will be"
+
+    policies.held = []
+    await foreseen.watching.look()
+    assert await foreseen.kinds() == []
+    assert foreseen.account.tries == 0
+
+
+async def test_a_policy_that_blocks_wakes_people_before_a_session_fails(foreseen: Scene) -> None:
+    policies = policies_of(foreseen)
+    policies.held, foreseen.account.error = [raw_policy(**ADMINS)], DOWN
+    assert not await foreseen.watching.look()
+
+    first = (await foreseen.open())["policy"]
+    assert first.trouble.headline == (
+        "Sessions will stop: the policy “Policy p” does not let the service account sign in."
+    )
+    assert first.trouble.why == ("“Policy p” demands multifactor authentication. The service account cannot do that.")
+    await foreseen.heard(BLOCKED)
+    foreseen.account.error = BLOCKED
+    await foreseen.watching.look()
+    second = (await foreseen.open())["policy"]
+    assert second.trouble.facts == (*first.trouble.facts, ("Microsoft's code", "AADSTS53003"))
+    assert (second.lines, second.id) == (first.lines, first.id), "that a session failed is no news"
+
+    policies.held = []
+    await foreseen.watching.look()
+    assert (await foreseen.open())["policy"].lines == first.lines, "that it is over is proved by a sign-in"
+    foreseen.account.error = None
+    assert await foreseen.watching.look()
+    assert await foreseen.kinds() == []
+
+
+async def test_what_a_sign_in_met_first_gets_its_name_and_stays_one_incident(foreseen: Scene) -> None:
+    await foreseen.watching.look()
+    policies_of(foreseen).held = [raw_policy(**ADMINS)]
+    await foreseen.heard(BLOCKED)
+
+    alert = (await foreseen.open())["policy"].trouble
+    assert "“Policy p”" in alert.headline
+    foreseen.account.error = BLOCKED
+    await foreseen.watching.look()
+    assert (await foreseen.open())["policy"].trouble == alert
+
+
+async def test_a_refusal_that_no_policy_explains_stays_until_it_signs_in(foreseen: Scene) -> None:
+    await foreseen.heard(BLOCKED)
+    foreseen.account.error = BLOCKED
+    foreseen.start()  # it does not remember
+    assert not await foreseen.watching.look()
+    policies_of(foreseen).held = [raw_policy(state=REPORTING, **ADMINS)]
+    await foreseen.watching.look()
+    assert (await foreseen.open())["policy"].trouble.severity is Severity.SESSIONS_STOP
+
+    foreseen.account.error = None
+    assert await foreseen.watching.look()
+    assert (await foreseen.open())["policy"].trouble.severity is Severity.ATTENTION
+
+
+async def test_a_sign_in_that_goes_well_counts_once_entra_had_the_time_to_refuse_it(foreseen: Scene) -> None:
+    policies_of(foreseen).held = [raw_policy(**ADMINS)]
+    assert not await foreseen.watching.look()  # and signed in, for Entra takes a while
+    assert (await foreseen.open())["policy"].trouble.severity is Severity.SESSIONS_STOP
+
+    foreseen.clock.advance(SETTLES.total_seconds())
+    assert await foreseen.watching.look()
+    alert = (await foreseen.open())["policy"].trouble
+    assert alert.severity is Severity.ATTENTION
+    assert alert.headline == (
+        "The policy “Policy p” does not let the service account sign in, as it reads. Nothing is broken yet."
+    )
+    foreseen.start()
+    await foreseen.watching.look()
+    assert (await foreseen.open())["policy"].trouble == alert, "a start wakes nobody for what was found out before"
+    await foreseen.heard(BLOCKED)
+    assert (await foreseen.open())["policy"].trouble.severity is Severity.SESSIONS_STOP
+
+
+@pytest.mark.parametrize(
+    ("switch", "value", "headline"),
+    [
+        ("security_defaults_on", True, "security defaults do not let the service account sign in."),
+        ("per_user", "enforced", "multifactor authentication of the account itself does not let the service account"),
+    ],
+)
+async def test_what_blocks_beside_policies(foreseen: Scene, switch: str, value: Any, headline: str) -> None:
+    await foreseen.watching.look()
+    setattr(policies_of(foreseen), switch, value)
+    await foreseen.watching.look()
+
+    assert headline in (await foreseen.open())["policy"].trouble.headline
+
+
+async def test_a_name_that_was_taken_out_of_a_group_is_noticed_at_night(foreseen: Scene) -> None:
+    policies = policies_of(foreseen)
+    policies.held, policies.member_of = [raw_policy(**ADMINS)], frozenset({"robots"})
+    for _ in range(2):
+        assert await foreseen.watching.look()
+    assert policies.thorough == 1, "without a change it is not looked at any closer"
+
+    policies.member_of = frozenset()
+    await foreseen.watching.look()
+    assert await foreseen.kinds() == []
+    foreseen.watching.thoroughly()
+    await foreseen.watching.look()
+    assert await foreseen.kinds() == ["policy"]
+
+
+async def test_policies_that_may_not_be_read_are_no_alert(foreseen: Scene) -> None:
+    policies_of(foreseen).error = refused(403, "AccessDenied")
+    assert await foreseen.watching.look()
+    await foreseen.heard(BLOCKED)
+
+    alert = (await foreseen.open())["policy"].trouble
+    assert alert.headline == "Sessions will stop: a rule of Microsoft Entra does not let the service account sign in."
+
+
+async def test_allowed_addresses_that_are_no_more_are_told_of_also_after_a_start(foreseen: Scene) -> None:
+    policies = policies_of(foreseen)
+    policies.held = [raw_policy(**FROM_OFFICE)]
+    assert await foreseen.watching.look()
+    foreseen.start()
+    policies.held = []
+    assert await foreseen.watching.look()
+
+    alert = await foreseen.open()
+    assert alert["outside"].trouble.headline == f"The service account {UPN} can sign in from anywhere again."
+    policies.held = [raw_policy(**FROM_OFFICE)]
+    await foreseen.watching.look()
+    assert await foreseen.kinds() == []
+
+    policies.held = []
+    await foreseen.watching.look()
+    await foreseen.alerts.acknowledge((await foreseen.open())["outside"].id, ANA)
+    for _ in range(2):
+        await foreseen.watching.look()
+    assert await foreseen.kinds() == [], "somebody said that it is right"
+
+
+def removal(state: RequestState) -> Request:
+    return Request(
+        id="r",
+        operator_id="ana",
+        slack=ANA.slack,
+        command="/m365-mode remove-allowed-ips",
+        action="remove-allowed-ips",
+        origin=Origin("C1"),
+        created_at=T0,
+        state=state,
+    )
+
+
+async def test_what_latchkey_is_opening_just_now_is_no_alert(foreseen: Scene) -> None:
+    policies = policies_of(foreseen)
+    policies.held = [raw_policy(**FROM_OFFICE)]
+    await foreseen.watching.look()
+    foreseen.watching.request_changed(removal(RequestState.RUNNING))
+    policies.held = []
+    await foreseen.watching.look()
+
+    assert await foreseen.kinds() == []
+
+
+async def test_what_latchkey_itself_opened_is_no_alert(foreseen: Scene) -> None:
+    policies = policies_of(foreseen)
+    policies.held = [raw_policy(**FROM_OFFICE)]
+    await foreseen.watching.look()
+    policies.held = []
+    await foreseen.watching.look()
+    assert await foreseen.kinds() == ["outside"], "it is not finished yet"
+
+    foreseen.watching.request_changed(removal(RequestState.DONE))
+    await foreseen.watching.look()
+    assert await foreseen.kinds() == []
+
+
+async def test_policies_that_somebody_found_changed_are_looked_at_now(foreseen: Scene) -> None:
+    running = asyncio.create_task(foreseen.watching.keep_up())
+    try:
+        assert await until_next_look(foreseen.clock) == FIRST
+        policies_of(foreseen).held = [raw_policy(state=REPORTING, **ADMINS)]
+        foreseen.watching.policies_changed()
+        assert await until_next_look(foreseen.clock, other_than=FIRST) == EVERY
+        assert await foreseen.kinds() == ["policy"]
+    finally:
+        running.cancel()
+
+
 # --- who is watched -------------------------------------------------------------------------------------------------
 
 
@@ -558,7 +840,7 @@ async def test_what_it_did_not_expect_does_not_end_its_watch(scene: Scene, error
 
 async def until_next_look(clock: ManualClock, *, other_than: timedelta | None = None) -> timedelta:
     """How long it sleeps, once it does."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             at = (await clock.sleepers())[0]
             if at > clock.now() and at - clock.now() != other_than:

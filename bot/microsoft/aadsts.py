@@ -56,7 +56,7 @@ _IN_PLACE_OF_A_DEVICE = (
     "Latchkey has no device: exclude the account from that policy, or let it sign in from the allowed IPs only."
 )
 _SEE_WHAT_IF = (
-    "Run Entra's What If tool on the account to see which policy it is, and exclude the account or allow this address."
+    "A tenant admin sees with `/m365-whatif` which policy it is; then exclude the account or allow this address."
 )
 
 # fmt: off
@@ -103,13 +103,13 @@ TABLE: Final = (
     # --- more than a password --------------------------------------------------------------------------------------
     Meaning((50072, 50079), MFA, WHAT_IF, _FIX,
             "The account must first register for multifactor authentication.",
-            "Latchkey cannot do that for it: exclude the account by the allowed-IP policy, or register in a browser."),
+            "Latchkey cannot do that for it: leave the account out of the policy, and guard it by allowed IPs."),
     Meaning((50074,), MFA, WHAT_IF, _FIX,
             "Multifactor authentication is required and was not done.",
             "Set up the allowed IPs so that the account needs none from Latchkey's address."),
     Meaning((50076,), MFA, WHAT_IF, _FIX,
             "Multifactor authentication is required: by a policy, by per-user MFA, or because the place is new.",
-            "Run Entra's What If tool on it; if no policy asks for it, look at security defaults and per-user MFA."),
+            "A tenant admin sees with `/m365-whatif` whether a policy asks for it, security defaults or per-user MFA."),
     Meaning((50078,), MFA, WHAT_IF, _LOGIN,
             "The proof of multifactor authentication has expired.",
             "Sign in again with multifactor authentication."),
@@ -149,7 +149,7 @@ TABLE: Final = (
     # --- policies --------------------------------------------------------------------------------------------------
     Meaning((50131,), CONDITIONAL_ACCESS, WHAT_IF, _FIX,
             "Conditional Access refused the sign-in: a device's state, suspicious activity, or a security policy.",
-            "Run Entra's What If tool on the account, and read the entry in the tenant's sign-in log."),
+            "A tenant admin sees with `/m365-whatif` which policy it may be; the tenant's sign-in log says more."),
     Meaning((53002, 530021), CONDITIONAL_ACCESS, WHAT_IF, _FIX,
             "A policy demands an approved client app.",
             "Exclude the account from that policy; Microsoft is retiring this control."),
@@ -450,6 +450,7 @@ def explain(answer: Mapping[str, Any]) -> SignInFailed:
         timestamp=_plain(answer.get("timestamp")),
         what_if_helps=what_if_helps,
         claims=claims if isinstance(claims, str) and claims else None,
+        meaning=known.meaning if known else None,
     )
 
 

@@ -89,17 +89,29 @@ class GraphClient:
         *,
         waiting: Waiting | None = None,
         jitter: Callable[[], float] = random.random,
+        all_values: bool = False,
     ) -> None:
+        """With *all_values* Graph names members of enumerations that are newer than its version, too (Graph docs:
+        *Best practices*, handling future members in evolvable enumerations)."""
         self._http = http
         self._base = base
         self._tokens = tokens
         self._clock = clock
         self._waiting = waiting
         self._jitter = jitter
+        self._all_values = all_values
 
     def telling(self, waiting: Waiting) -> GraphClient:
         """The same client, for work whose audience hears of long waits: *Microsoft asks us to wait until 14:05*."""
-        return GraphClient(self._http, self._base, self._tokens, self._clock, waiting=waiting, jitter=self._jitter)
+        return GraphClient(
+            self._http,
+            self._base,
+            self._tokens,
+            self._clock,
+            waiting=waiting,
+            jitter=self._jitter,
+            all_values=self._all_values,
+        )
 
     async def get(self, *path: str, query: Mapping[str, str] | None = None, eventual: bool = False) -> dict[str, Any]:
         return await self._read(_Ask("GET", self._base.url(path, query), _new_id(), eventual=eventual))
@@ -224,6 +236,8 @@ class GraphClient:
             headers["Content-Type"] = "application/json"
         if ask.eventual:
             headers["ConsistencyLevel"] = "eventual"
+        if self._all_values:
+            headers["Prefer"] = "include-unknown-enum-members"
         try:
             async with self._http.request(
                 ask.method,
@@ -286,6 +300,10 @@ class MicrosoftTenant:
 
     def graph(self, tokens: TokenSource) -> GraphClient:
         return GraphClient(self.http, self.base, tokens, self.clock)
+
+    def with_all_values(self, tokens: TokenSource, *, beta: bool = False) -> GraphClient:
+        """A client that sees every value of every enumeration; of Graph's beta, if that is wanted."""
+        return GraphClient(self.http, self.base.beta() if beta else self.base, tokens, self.clock, all_values=True)
 
 
 def _new_id() -> str:

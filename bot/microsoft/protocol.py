@@ -67,6 +67,10 @@ class Base:
         netloc = shown if port in (None, default_port) else f"{shown}:{port}"
         return cls(f"{parts.scheme}://{netloc}", parts.path.rstrip("/"))
 
+    def beta(self) -> Base:
+        """The same server's beta."""
+        return Base(self.origin, self.prefix.removesuffix("/v1.0") + "/beta")
+
     def url(self, path: Sequence[str], query: Mapping[str, str] | None = None) -> str:
         """The address of *path*, whose segments are raw text, ready to be sent as it is. Raises `BadInput`."""
         if not path:

@@ -7,6 +7,7 @@ from typing import Any
 
 from bot.actions._action import Action
 from bot.model import JSON, Request, RequestState
+from handlers.views import whatif
 from handlers.views.audit import entries, holdings
 from handlers.views.blocks import (
     Block,
@@ -59,6 +60,7 @@ def _content(request: Request, known: Known) -> list[Block]:
     blocks += entries(_rows(answer, "rows"))
     blocks += holdings(_rows(answer, "holdings"))
     blocks += listed(_rows(answer, "roles"))
+    blocks += whatif.content(answer)
     blocks += context(*(markup("{}", str(note)) for note in _list(answer, "notes")))
     return [*(blocks or [section(_sentence(request, known.action))]), *context(*notes(request, known))]
 
@@ -90,6 +92,8 @@ def _buttons(request: Request, action: Action | None) -> list[Block]:
         there.append(button("Older", OLDER, request.id, spoken="Show older entries of the audit trail"))
     if request.answer.get("roles"):
         there += buttons(request.id)
+    if change := whatif.change_button(request):
+        there.append(change)
     return [*_choice(request), *actions(*there, block_id=f"answer:{request.id}:{request.version}")]
 
 

@@ -36,6 +36,8 @@ _INITIAL = 3000
 LONGEST_TITLE = 24
 _TASK = 256
 _PREFORMATTED = 3000
+_CELL = 3000
+_TABLE_ROWS = 100
 _LONGEST = 12_000
 """Characters of any text that are looked at: more than anything may hold."""
 
@@ -199,6 +201,13 @@ def actions(*elements: Block | None, block_id: str | None = None) -> list[Block]
     return [_block({"type": "actions", "elements": there}, block_id)] if there else []
 
 
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Block:
+    """A table of at most 99 rows, the first of which names the columns. For messages, and one in each."""
+    shown = [[{"type": "raw_text", "text": cut(clean(cell), _CELL) or "–"} for cell in row] for row in (columns, *rows)]
+    wrapped = [{"is_wrapped": True} for _ in columns]
+    return {"type": "table", "rows": shown[:_TABLE_ROWS], "column_settings": wrapped}
+
+
 def divider() -> Block:
     return {"type": "divider"}
 
@@ -356,6 +365,11 @@ def text_input(action_id: str, *, initial: str = "", multiline: bool = False, lo
     return made
 
 
+def file_input(action_id: str, kinds: Sequence[str]) -> Block:
+    """A place for one file, in a form; its ending is one of *kinds* (Slack docs: *File input element*)."""
+    return {"type": "file_input", "action_id": action_id, "filetypes": list(kinds), "max_files": 1}
+
+
 def number_input(action_id: str, *, initial: str = "", lowest: int | None = None, highest: int | None = None) -> Block:
     made: Block = {"type": "number_input", "action_id": action_id, "is_decimal_allowed": False}
     if re.fullmatch(r"-?\d{1,15}", initial, re.ASCII):
@@ -395,6 +409,24 @@ class Said:
     def has_plan(self) -> bool:
         """Whether it uses blocks that not every Slack takes."""
         return any(block["type"] in {"plan", "task_card"} for block in self.blocks)
+
+    @property
+    def has_table(self) -> bool:
+        """Whether it has a table, which not every place in Slack takes."""
+        return any(block["type"] == "table" for block in self.blocks)
+
+    def in_lines(self) -> Said:
+        """The same with its tables written out, a line for each row."""
+        return Said(
+            self.text, tuple(_fit([each for block in self.blocks for each in _in_lines(block)], MESSAGE_BLOCKS))
+        )
+
+
+def _in_lines(block: Block) -> list[Block]:
+    if block["type"] != "table":
+        return [block]
+    _, *rows = ([cell["text"] for cell in row] for row in block["rows"])
+    return sections(joined([markup("• *{}*", first), *others], "  ·  ") for first, *others in rows)
 
 
 def said(text: Markup | str, blocks: Iterable[Block]) -> Said:

@@ -365,26 +365,28 @@ def parse(view: Mapping[str, Any], action: Action, before: Mapping[str, JSON] | 
     values = state.get("values") if isinstance(state, dict) else None
     given = values if isinstance(values, dict) else {}
     inputs = dict(before or {}) | {
-        wanted.name: _read(given, block) for wanted in action.asks if (block := _INPUT + wanted.name) in given
+        wanted.name: value_in(given, block) for wanted in action.asks if (block := _INPUT + wanted.name) in given
     }
+    chosen = value_in(given, _SUGGESTED) or value_in(given, _TARGET)
     return Filled(
-        target=_own_target(given) if action.own else _object_id(_read(given, _SUGGESTED) or _read(given, _TARGET)),
+        target=_own_target(given) if action.own else _object_id(chosen),
         inputs={name: value for name, value in inputs.items() if value not in (None, "")},
-        reason=str(_read(given, _REASON) or "").strip()[:_LONGEST_REASON],
-        verified=str(_read(given, _VERIFIED) or "").strip()[:100],
-        ticket=str(_read(given, _TICKET) or "").strip()[:100],
+        reason=str(value_in(given, _REASON) or "").strip()[:_LONGEST_REASON],
+        verified=str(value_in(given, _VERIFIED) or "").strip()[:100],
+        ticket=str(value_in(given, _TICKET) or "").strip()[:100],
     )
 
 
 def _own_target(given: Mapping[str, Any]) -> str:
-    return str(_read(given, _TARGET) or "").strip()[:_LONGEST_NAME]
+    return str(value_in(given, _TARGET) or "").strip()[:_LONGEST_NAME]
 
 
 def _object_id(value: JSON) -> str:
     return value if isinstance(value, str) and looks_exact(value) else ""
 
 
-def _read(values: Mapping[str, Any], block_id: str) -> JSON:
+def value_in(values: Mapping[str, Any], block_id: str) -> JSON:
+    """What an input of that block holds; None if nothing, or if it is not of the expected shape."""
     block = values.get(block_id)
     element = next(iter(block.values()), None) if isinstance(block, dict) else None
     if not isinstance(element, dict):

@@ -6,7 +6,20 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from bot.model import Request
-from handlers.views import alert, answer, approval, audit, card, closing, continuing, leaving, roles, signing_in, steps
+from handlers.views import (
+    alert,
+    answer,
+    approval,
+    audit,
+    blocked,
+    card,
+    closing,
+    continuing,
+    leaving,
+    roles,
+    signing_in,
+    steps,
+)
 from handlers.views.blocks import Said
 from handlers.views.wording import Known
 
@@ -22,6 +35,7 @@ VIEWS: Final[Mapping[str, Callable[[Request, Known], Said | None]]] = {
     "approval": approval.build,
     "reminder": approval.reminder,
     "alone": approval.alone,
+    "blocked": blocked.build,
 }
 """Messages about a request. None means that there is nothing to say any more."""
 

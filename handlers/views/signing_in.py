@@ -37,6 +37,9 @@ _WHY: Final = {
     Purpose.SESSION: "Sign in with your own administrator account. Latchkey works with it while your session is on.",
     Purpose.SET_UP: "Sign in with an administrator's account that has a role the request names; a Global Administrator "
     "may do it all. Latchkey uses it for this one request, and keeps nothing of it.",
+    Purpose.POLICIES: "Sign in with the account of a Conditional Access Administrator; if a group has to be made, of "
+    "one who is a Privileged Role Administrator, too. A Global Administrator may do it all. Latchkey uses it for this "
+    "one request, and keeps nothing of it.",
     Purpose.APPROVAL: "Sign in with the account that is linked to you, so that it is certain who approves.",
 }
 

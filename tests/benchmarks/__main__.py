@@ -12,7 +12,7 @@ from typing import Final
 
 from tests.benchmarks import Row, measure
 
-ALL: Final = ("acknowledge", "flood", "storage", "action", "rotation", "reads", "start")
+ALL: Final = ("acknowledge", "flood", "storage", "action", "rotation", "reads", "start", "whatif")
 
 
 def main() -> int:

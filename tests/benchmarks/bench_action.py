@@ -60,7 +60,7 @@ class _NoAuditors:
     async def read(self, request: Request) -> Reply:
         raise NotImplementedError
 
-    who = roles = status = history = read
+    who = roles = status = history = ask = compare = draft = read
 
 
 def run(scale: float) -> list[Row]:
@@ -139,6 +139,7 @@ async def _a_runner(
             auditing=_NoAuditors(),
             roll=_NoAuditors(),
             rotation=_NoAuditors(),
+            what_if=_NoAuditors(),
             zone=config.zone,
         )
         standing = Standing(clock=clock, directory=ways.bot_graph, slack=None)
@@ -165,7 +166,12 @@ async def _a_runner(
                 ),
                 standing=standing,
                 office=Office(
-                    session=session, desks={}, directory=ways.bot_graph, tenant=ways.tenant, sign_ins=signing_in
+                    clock=clock,
+                    session=session,
+                    desks={},
+                    directory=ways.bot_graph,
+                    tenant=ways.tenant,
+                    sign_ins=signing_in,
                 ),
                 zone=config.zone,
             )

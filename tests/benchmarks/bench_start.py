@@ -30,7 +30,7 @@ class _Start:
 
 
 def run(scale: float) -> list[Row]:
-    """Starts in interleaved rounds, then the two commands that an administrator waits for."""
+    """Starts in interleaved rounds, then the commands that an administrator waits for."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with Child("tests.benchmarks.world", "socket", name, folder=folder) as world:
@@ -65,12 +65,19 @@ def _of_starts(bare: list[_Start], ours: list[_Start], used: float) -> Iterator[
 
 
 def _of_commands(folder: Path, settings: Mapping[str, str]) -> Iterator[Row]:
-    floor, helping, verifying = [], [], []
+    floor, helping, verifying, judging = [], [], [], []
+    (folder / "policies.json").write_text('{"policies": []}')
+    what_if = ("-m", "bot", "whatif", "--policies", str(folder / "policies.json"), "--sign-ins", os.devnull)
     for _ in range(_COMMANDS):
         floor.append(_took(folder, settings, "-c", "pass"))
         helping.append(_took(folder, settings, "-m", "bot", "--help"))
         verifying.append(_took(folder, settings, "-m", "bot", "audit", "verify"))
-    for name, times in (("`latchkey --help`", helping), ("`latchkey audit verify`, a small file", verifying)):
+        judging.append(_took(folder, settings, *what_if))
+    for name, times in (
+        ("`latchkey --help`", helping),
+        ("`latchkey audit verify`, a small file", verifying),
+        ("`latchkey whatif`, a small file", judging),
+    ):
         took = statistics.median(times)
         told = f"the interpreter alone: {statistics.median(floor):.0f} ms"
         yield Row(name, told, f"{took:.0f} ms", round(took), Goal("≤", 150, "ms"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import uuid
 from dataclasses import replace
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from bot.config import read_config
+from bot.directory_roles import GLOBAL_ADMINISTRATOR
+from sandbox.conditional_access import complete
+from sandbox.directory import Group, Timeline
 from sandbox.world import World
 from tests.benchmarks.processes import answer_questions
 from tests.stage import environment, set_up
@@ -30,6 +34,33 @@ async def main(transport: Literal["socket", "http"], folder: Path) -> None:
                 world.directory.add_user(replace(adele, id=id_, upn=f"person{number}@contoso.com", manager_id=None))
                 made.append(id_)
             return made
+
+        async def policies_for(groups: int, of: int) -> list[str]:
+            """Make so many groups *of* so many people, and policies that exclude each; the ids of the groups."""
+            everybody = sorted(user.id for user in world.directory.latest.users())
+            dice = random.Random(1)  # noqa: S311 - a population, not a secret
+            made = [
+                Group(str(uuid.uuid4()), f"Team {number}", members=tuple(dice.sample(everybody, of)))
+                for number in range(groups)
+            ]
+            for number, group in enumerate(made):
+                world.directory.group_lines[group.id] = Timeline(group)
+                users = {"includeUsers": ["All"], "excludeGroups": [group.id], "includeRoles": [], "excludeUsers": []}
+                if number == 0:
+                    users |= {"includeUsers": [], "includeRoles": [GLOBAL_ADMINISTRATOR]}
+                body = {
+                    "id": str(uuid.uuid4()),
+                    "displayName": f"Policy {number}",
+                    "state": "enabledForReportingButNotEnforced",
+                    "conditions": {
+                        "users": users,
+                        "applications": {"includeApplications": ["All"]},
+                        "clientAppTypes": ["all"],
+                    },
+                    "grantControls": {"operator": "OR", "builtInControls": ["mfa"]},
+                }
+                world.access.put_policy(complete(body))
+            return [group.id for group in made]
 
         async def asked_of_graph() -> list[tuple[str, str, str]]:
             """(method, path, query) of what Graph was asked since the last time, and forget it."""
@@ -61,6 +92,7 @@ async def main(transport: Literal["socket", "http"], folder: Path) -> None:
         await answer_questions(
             {"environment": world.environment(), "bot_url": slack.bot_url},
             people=people,
+            policies_for=policies_for,
             asked_of_graph=asked_of_graph,
             flood=flood,
             answered=answered,

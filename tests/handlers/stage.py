@@ -19,13 +19,17 @@ from bot import story
 from bot.actions import catalogue, delegated
 from bot.alerts import Alerts
 from bot.approvals import Approvals
+from bot.blocking import Blocking, Findings
 from bot.clock import SystemClock
+from bot.diagnosis import Blocked
 from bot.enquiries import Offered
+from bot.errors import LatchkeyError
 from bot.leavers import Leavers
 from bot.model import (
     JSON,
     AuditRecord,
     Author,
+    Identity,
     Mode,
     Origin,
     Person,
@@ -165,6 +169,17 @@ class OneSession:
 
     def current_for(self, operator_id: str | None) -> Session:
         return self.current
+
+
+@dataclass
+class Blocks:
+    """Nothing stands in the way of any sign-in."""
+
+    async def of(self, error: LatchkeyError, identity: Identity | None) -> Blocked | None:
+        return None
+
+    async def try_out(self) -> None:
+        return None
 
 
 ACCOUNTS = (
@@ -333,7 +348,7 @@ async def a_stage(
             mention="",
             zone=ZoneInfo("Europe/London"),
         )
-        rotated = Rotated()
+        rotated, blocks = Rotated(), Blocks()
         room = slack_room(
             slack=slack,
             installed=installed,
@@ -369,6 +384,9 @@ async def a_stage(
                 settings=settings,
                 operators=operators,
                 zone=ZoneInfo("Europe/London"),
+            ),
+            blocking=Blocking(
+                clock, settings, requests, Findings(clock, blocks), blocks, worker.wake, lambda when: f"{when:%H:%M}"
             ),
         )
         requests.on_change(room.home.request_changed)

@@ -53,5 +53,5 @@ def test_the_methods_that_are_called_are_covered_by_the_scopes_and_no_scope_is_l
 
     assert called == set(NEEDS)
     assert {scope for scope in NEEDS.values() if scope} <= scopes
-    # Slash commands themselves, and channels:read for private channels.
-    assert scopes - {scope for scope in NEEDS.values() if scope} == {"commands", "groups:read"}
+    # Slash commands themselves, channels:read for private channels, and files that are fetched by no method.
+    assert scopes - {scope for scope in NEEDS.values() if scope} == {"commands", "groups:read", "files:read"}

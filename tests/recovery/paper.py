@@ -285,12 +285,18 @@ class Process:
                     auditing=NothingToRead(),
                     roll=NothingToRead(),
                     rotation=NothingToRead(),
+                    what_if=NothingToRead(),
                     zone=LONDON,
                 ),
                 approvals=Approvals(self.clock, self.rows, self.people, self.log, NothingToRead(), standing, nobody),
                 standing=standing,
                 office=Office(
-                    session=self.session, desks={}, directory=Enabled(), tenant=TenantOf(self), sign_ins=nobody
+                    clock=self.clock,
+                    session=self.session,
+                    desks={},
+                    directory=Enabled(),
+                    tenant=TenantOf(self),
+                    sign_ins=nobody,
                 ),
                 zone=LONDON,
                 passed=self.passed.append,
@@ -489,7 +495,7 @@ class NothingToRead:
     async def read(self, request: Request) -> Reply:
         raise NotImplementedError
 
-    who = roles = status = history = read
+    who = roles = status = history = ask = compare = draft = read
 
     async def append(self, *records: AuditRecord) -> None:
         """Nobody is refused an approval on paper."""

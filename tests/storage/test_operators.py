@@ -185,6 +185,7 @@ async def test_help_is_told_every_command_a_person_may_use_now(store: Store) -> 
         ("auditor", "/m365-rotate history"),
         ("auditor", "/m365-rotate status"),
         ("auditor", "/m365-session status"),
+        ("auditor", "/m365-whatif"),
         ("tenant-admin", "/m365*"),
     ]
     assert await store.operators.role_commands(BO) == []
