@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from bot.config import read_config
 from bot.model import Mode, RequestState
 from bot.road import Point
-from sandbox.bot_process import BotProcess
+from sandbox.bot_process import BotCommandError, BotProcess
 from sandbox.graph import GraphRequest
 from sandbox.slack import Message
 from sandbox.slack.controls import controls
@@ -64,11 +64,15 @@ class Scene:
 
     async def start(self, *, kill_at: Point | None = None, times: int = 1) -> None:
         """Start the bot and wait until Slack can deliver; with *kill_at* it will kill itself when it has passed there
-        so many *times*."""
+        so many *times*, which may be before Slack can deliver: what it finds half done it goes on with at once."""
         further = {"LATCHKEY_SANDBOX_KILL_AT": f"{kill_at.name}:{times}"} if kill_at else {}
-        self._bot = BotProcess({**self.world.environment(), **further}, self.world.state)
-        self.world.adopt(self._bot)
-        await self.world.start_bot()
+        bot = self._bot = BotProcess({**self.world.environment(), **further}, self.world.state)
+        self.world.adopt(bot)
+        try:
+            await self.world.start_bot()
+        except BotCommandError:
+            if kill_at is None or bot.exit_code != -9:
+                raise
 
     async def stop(self) -> None:
         """Ask the bot to end."""
