@@ -1009,18 +1009,6 @@ async def test_a_name_given_to_somebody_else_means_somebody_else(tenant: TenantS
     assert (await tenant.call(token, "GET", "/users/adele@contoso.com")).body["id"] == new.id
 
 
-async def test_a_read_takes_less_than_a_millisecond_of_the_servers_time(tenant: TenantServers, token: str) -> None:
-    path = "/users/adele@contoso.com?$select=id,displayName,department,accountEnabled,assignedLicenses"
-    await tenant.call(token, "GET", path)
-    started = time.process_time()
-    for _ in range(200):
-        await tenant.call(token, "GET", path)
-    both_ends = (time.process_time() - started) / 200
-
-    # Client and server share this process: a generous bound on both together.
-    assert both_ends < 0.005
-
-
 async def test_a_tenant_may_have_many_people(tenant: TenantServers, token: str) -> None:
     for number in range(1500):
         id_ = f"00000000-0000-4000-8000-{number:012d}"
