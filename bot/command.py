@@ -12,11 +12,11 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import Final, NoReturn
 
-from bot import whatif_commands
 from bot.actions import catalogue
 from bot.actions._action import FALSE, TRUE, Action, Field, Input, Label
 from bot.errors import BadInput
 from bot.model import TargetKind
+from bot.what_if_by_hand import options as what_if_options
 
 LONGEST_COMMAND: Final = 2000
 LONGEST_TARGET: Final = 256
@@ -299,7 +299,7 @@ def _parse_whatif(words: list[_Word]) -> Parsed:
     target = _check_target(" ".join(taken.words))
     if "," in target and not matrix:
         raise BadInput("One account at a time. To compare several of them, add `--matrix`.", field="target")
-    said = whatif_commands.read(taken.options, several=matrix)
+    said = what_if_options.read(taken.options, several=matrix)
     if matrix:
         return Parsed("whatif-matrix", target=target, options=said.options)
     return Parsed("whatif", target=target, options=said.options, rest=("form",) if verb == "form" else ())
@@ -397,7 +397,7 @@ _AUDIT: Final = (
 """What `/m365-audit` takes."""
 
 _WHATIF: Final = (
-    *(_option(name, Field.TEXT) for name in whatif_commands.NAMES),
+    *(_option(name, Field.TEXT) for name in what_if_options.NAMES),
     _option("matrix", Field.CHECKBOX),
 )
 """What `/m365-whatif` takes."""

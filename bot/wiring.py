@@ -79,7 +79,7 @@ from bot.signing_in import Purpose, SigningIn
 from bot.standing import Standing
 from bot.watching import Watching
 from bot.webhook import Webhook, WebhookTemplate
-from bot.what_if import WhatIf
+from bot.what_if_by_hand.answers import WhatIf
 from bot.whatif.locations import read_address
 from bot.worker import Worker
 from handlers.files import Files

@@ -12,7 +12,7 @@ from typing import Final
 from bot.errors import BadInput, Conflict
 from bot.model import JSON, Request, RequestState
 from bot.ports import Requests
-from bot.what_if import LONGEST_DRAFT, read_draft
+from bot.what_if_by_hand.drafts import LONGEST_DRAFT, read_draft
 from bot.whatif.policies import PolicyProblem
 from handlers.desk import Desk
 from handlers.gestures import Gesture, encodable

@@ -20,6 +20,8 @@ ROOMS: list[tuple[str, set[str], set[str]]] = [
     ("bot/ports.py", {"bot.model"}, set()),
     ("bot/policy.py", {*PURE, "bot.actions", "bot.directory_roles"}, set()),
     ("bot/whatif/*.py", {*PURE, "bot.whatif"}, set()),
+    ("bot/what_if_by_hand/options.py", {*PURE, "bot.whatif"}, set()),
+    ("bot/what_if_by_hand/*.py", {"bot"}, set()),
     (
         "bot/actions/*.py",
         {

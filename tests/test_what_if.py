@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from bot.model import Mode
-from bot.what_if import LONGEST_DRAFT, MOST_LISTED, SHOWN
+from bot.what_if_by_hand.drafts import LONGEST_DRAFT, MOST_LISTED
+from bot.what_if_by_hand.tables import SHOWN
 from sandbox.conditional_access import complete, complete_location
 from sandbox.faults import Answer, Rule
 from sandbox.slack import Delivery, Message

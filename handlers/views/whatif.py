@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from bot.errors import BadInput
 from bot.model import JSON, Request, RequestState
-from bot.whatif_commands import ACTION_CHOICES, MENUS, Choice, read
+from bot.what_if_by_hand.options import ACTION_CHOICES, MENUS, Choice, read
 from handlers.views import blocks
 from handlers.views.blocks import (
     Block,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.model import Origin, Request, RequestState, SlackUser
-from bot.whatif_commands import NAMES
+from bot.what_if_by_hand.options import NAMES
 from handlers.views import answer, whatif
 from handlers.views.wording import Known
 from sandbox.slack.blocks import Surface, check_blocks, check_view

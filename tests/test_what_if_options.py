@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from bot.actions import delegated
 from bot.command import Parsed, parse
 from bot.errors import BadInput
+from bot.what_if_by_hand.options import MENUS, NAMES, Said, application, read
 from bot.whatif import apps
 from bot.whatif.countries import COUNTRIES
 from bot.whatif.signins import Applications, AuthenticationContext, Conditions, UserAction
-from bot.whatif_commands import MENUS, NAMES, Said, application, read
 
 ADELE = "adele@contoso.com"
 OWN_APP = "9d1f0a52-0000-4000-8000-000000000001"
