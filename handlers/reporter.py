@@ -393,10 +393,10 @@ class Reporter:
         now = self._clock.monotonic()
         if (wait := self._pace.post(place.channel, now)) > 0:
             raise _NotNow(wait)
-        # Committed first: a process that dies while posting leaves a row that says so.
-        await self._outbox.placed(key, place.channel)
-        self._placed_here.add(key)
         try:
+            # Committed first: a process that dies while posting leaves a row that says so.
+            await self._outbox.placed(key, place.channel)
+            self._placed_here.add(key)
             ts = await self._send(place.channel, said, thread)
         except SlackSilent:
             await self._outbox.maybe_sent(key)
@@ -410,6 +410,8 @@ class Reporter:
                 if place.channel != elsewhere.channel:
                     return await self._post_at(elsewhere, None, row, request)
             raise
+        finally:
+            self._pace.posted(place.channel, self._clock.monotonic())
         self._placed_here.discard(key)
         self._remember(key, said, final=row.final)
         await self._outbox.sent(key, row.revision, channel=place.channel, ts=ts)

@@ -14,7 +14,7 @@ import pytest
 from bot.model import Approval, ApprovalState, Author, Origin, Request, RequestState, Step, StepStatus
 from bot.ports import Audience, Message
 from handlers.identity import People
-from handlers.pacing import Bucket, Pace
+from handlers.pacing import POST_BURST, Bucket, Pace
 from handlers.places import Places
 from handlers.reporter import Reporter
 from handlers.voice import Voice
@@ -540,6 +540,18 @@ def test_a_bucket_gives_its_burst_and_then_one_at_a_time() -> None:
     assert [bucket.take(0.0) for _ in range(4)] == [0, 0, 0, 2.0]
     assert bucket.take(2.0) == 0
     assert bucket.take(1.0) > 0  # a clock that goes back gives nothing
+
+
+def test_what_is_late_does_not_meet_what_comes_after_it() -> None:
+    pace = Pace(now=0.0)
+    assert [pace.post("C1", 0.0) for _ in range(POST_BURST + 1)] == [0] * POST_BURST + [1.0]
+
+    assert pace.post("C1", 60.0) == 1.0, "all of it may reach Slack only now"
+    assert pace.post("C2", 60.0) == 0
+    for _ in range(POST_BURST):
+        pace.posted("C1", 60.0)
+    assert pace.post("C1", 60.0) == 1.0
+    assert pace.post("C1", 61.0) == 0
 
 
 def test_waiting_that_slack_asked_for_holds_back_what_it_was_about() -> None:
