@@ -19,23 +19,22 @@ from bot.model import Point
 
 @asynccontextmanager
 async def sandbox_time(url: str, clock: SystemClock, world_gone: Callable[[], None]) -> AsyncIterator[None]:
-    """Keep *clock* as far ahead as the pretend world is: a line of JSON for each move, the first one at once.
+    """Keep *clock* as far ahead as the pretend world is, which says so at once and at each move, and hears it back.
 
-    *world_gone* is called when the stream ends: without its world the bot has nothing left to talk to.
+    *world_gone* is called when it says no more: without its world the bot has nothing left to talk to.
     """
     async with AsyncExitStack() as stack:
         try:
-            unlimited = aiohttp.ClientTimeout(total=None)
-            http = await stack.enter_async_context(aiohttp.ClientSession(timeout=unlimited))
-            stream = await stack.enter_async_context(http.get(url))
-            clock.set_offset(_offset(await stream.content.readline()))
+            http = await stack.enter_async_context(aiohttp.ClientSession())
+            world = await stack.enter_async_context(http.ws_connect(url))
+            await _take_over(await world.receive_str(), clock, world)
         except (aiohttp.ClientError, ValueError, LookupError, TypeError) as error:
             raise ConfigurationError("LATCHKEY_SANDBOX_CLOCK: the sandbox does not answer there.") from error
 
         async def follow() -> None:
-            with suppress(aiohttp.ClientError):  # the world may end in the middle of a line
-                async for line in stream.content:
-                    clock.set_offset(_offset(line))
+            with suppress(aiohttp.ClientError):  # the world may end in the middle of a word
+                async for told in world:
+                    await _take_over(told.data, clock, world)
             world_gone()
 
         following = asyncio.create_task(follow())
@@ -46,8 +45,9 @@ async def sandbox_time(url: str, clock: SystemClock, world_gone: Callable[[], No
             await asyncio.gather(following, return_exceptions=True)
 
 
-def _offset(line: bytes) -> float:
-    return float(json.loads(line)["offset"])
+async def _take_over(told: str, clock: SystemClock, world: aiohttp.ClientWebSocketResponse) -> None:
+    clock.set_offset(float(json.loads(told)["offset"]))
+    await world.send_str(told)
 
 
 def killed_at(name: str) -> Callable[[road.Point | Point], None]:

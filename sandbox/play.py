@@ -151,7 +151,7 @@ class Player:
             case ClearFault(name):
                 self._world.faults.stop(name)
             case Advance(seconds):
-                self._world.clock.advance(seconds)
+                await self._world.passes(seconds)
             case KillBot():
                 await self._bot.kill()
             case StartBot():

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import math
 import socket
 import ssl
 import tempfile
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -101,6 +102,7 @@ class World:
         self._bot_port = 0
         self._open = AsyncExitStack()
         self._answers: set[asyncio.Task[Any]] = set()
+        self._heard: dict[web.WebSocketResponse, float] = {}
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -113,7 +115,7 @@ class World:
 
             plain = web.Application(middlewares=[self._answering])
             microsoft, vault = (web.Application(middlewares=[self._answering, self._telling]) for _ in range(2))
-            plain.router.add_get("/clock", self._stream_clock)
+            plain.router.add_get("/clock", self._tell_time)
             self.slack.routes(plain)
             self.page.routes(plain)
             self.entra.pages.routes(plain)  # for the page's people, whose browser does not know our certificates
@@ -270,6 +272,13 @@ class World:
         """Where a device code is typed in."""
         return f"{self.tls_url}/common/oauth2/deviceauth"
 
+    async def passes(self, seconds: float) -> None:
+        """Move the world's time, and wait until the bot lives in it. TimeoutError if it does not."""
+        self.clock.advance(seconds)
+        async with asyncio.timeout(_READY_SECONDS):
+            while any(heard != self.clock.offset for heard in self._heard.values()):
+                await self.changes.next().wait()
+
     def writes(self, method: str, path: str) -> int:
         """How many changes Graph has applied with this method whose path begins with `path`."""
         return sum(
@@ -280,20 +289,28 @@ class World:
 
     # What is served here.
 
-    async def _stream_clock(self, request: web.Request) -> web.StreamResponse:
-        """How far ahead the world's clock is: a line of JSON at once, and one for every move."""
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
-        await response.prepare(request)
-        moves: asyncio.Queue[float] = asyncio.Queue()
-        moves.put_nowait(self.clock.offset)
-        unsubscribe = self.clock.subscribe(moves.put_nowait)
+    async def _tell_time(self, request: web.Request) -> web.WebSocketResponse:
+        """How far ahead the world's clock is, at once and after every move; whoever has heard it says it back."""
+        follower = web.WebSocketResponse()
+        await follower.prepare(request)
+        self._heard[follower] = math.nan
+
+        async def tell() -> None:
+            async with aclosing(self.clock.offsets()) as offsets:
+                async for offset in offsets:
+                    with suppress(ConnectionResetError):  # whoever followed has gone, as a killed bot does
+                        await follower.send_json({"offset": offset})
+
+        telling = asyncio.create_task(tell())
         try:
-            while True:
-                await response.write(json.dumps({"offset": await moves.get()}).encode() + b"\n")
-        except ConnectionResetError:
-            return response  # whoever listened has gone, as a killed bot does
+            async for said in follower:
+                self._heard[follower] = json.loads(said.data)["offset"]
+                self.changes.tell()
         finally:
-            unsubscribe()
+            await _end(telling)
+            del self._heard[follower]
+            self.changes.tell()
+        return follower
 
     @web.middleware
     async def _answering(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""How often the app may call: Slack's rate tiers, as buckets that fill up again with the world's time."""
+"""What Slack allows: how often the app may call, as buckets that fill up again with the world's time."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,13 +11,15 @@ class RateLimits:
 
     The numbers per tier are those of Slack's page "Rate limits". Slack tolerates bursts without saying how
     large: here a full minute's worth of a tier at once, `post_burst` messages at once in a channel (one a
-    second afterwards), and `posts_per_minute` in the whole workspace.
+    second afterwards), and `posts_per_minute` in the whole workspace. A trigger id opens a form for
+    `trigger_seconds` (Slack docs: "Modals").
     """
 
     tiers: Mapping[int, int] = field(default_factory=lambda: {1: 1, 2: 20, 3: 50, 4: 100, 5: 600})
     post_burst: int = 10
     posts_per_second: float = 1.0
     posts_per_minute: int = 300
+    trigger_seconds: float = 3.0
 
 
 @dataclass

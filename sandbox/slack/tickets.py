@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from sandbox.slack.model import Message, SlackError
 
-TRIGGER_SECONDS = 3.0
 RESPONSE_SECONDS = 30 * 60.0
 RESPONSE_USES = 5
 
@@ -36,15 +35,16 @@ class ResponseUrl:
 class Tickets:
     """Gives tickets out and takes them back; times are the world's."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], trigger_seconds: float) -> None:
         self._now = now
+        self._trigger_seconds = trigger_seconds
         self._triggers: dict[str, Trigger] = {}
         self._responses: dict[str, ResponseUrl] = {}
 
     def trigger(self, person: str, *, from_view: bool) -> str:
         """A new trigger id."""
         trigger_id = f"{secrets.randbelow(10**13)}.{secrets.randbelow(10**12)}.{secrets.token_hex(16)}"
-        self._triggers[trigger_id] = Trigger(person, self._now() + TRIGGER_SECONDS, from_view)
+        self._triggers[trigger_id] = Trigger(person, self._now() + self._trigger_seconds, from_view)
         return trigger_id
 
     def redeem(self, trigger_id: str) -> Trigger:

@@ -73,7 +73,8 @@ class SlackWorkspace:
         self._manifest = Manifest(manifest)
         if "files:read" not in self._manifest.scopes:
             self._refused.add("file_input")  # "File input element", usage info
-        tickets = Tickets(clock.now)
+        limits = limits or RateLimits()
+        tickets = Tickets(clock.now, limits.trigger_seconds)
         self._payloads = Payloads(self._state, tickets, lambda: self.base_url)
         self.sockets = SocketMode(clock, faults, self._state.app.id, self._state.touch)
         self._http = HttpDelivery(clock, self.signing_secret)
@@ -86,7 +87,7 @@ class SlackWorkspace:
             self._manifest,
             tickets,
             self._payloads,
-            Limiter(limits or RateLimits(), clock.now),
+            Limiter(limits, clock.now),
             faults,
             bot_token=self.bot_token,
             app_token=self.app_token,

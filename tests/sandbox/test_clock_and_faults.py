@@ -3,13 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from bot.clock import SystemClock
+from bot.in_sandbox import sandbox_time
 from sandbox.clock import WorldClock, iso
 from sandbox.faults import Answer, Delay, Drop, Effect, Faults, Hang, Rule, disturb
+from sandbox.world import World
 
 OFFERED = {
     "policy-blocks-service-account",
@@ -56,6 +60,20 @@ async def test_listeners_hear_the_offset_now_and_after_every_move() -> None:
 
     assert seen == [0.0, 60.0, 50.0]
     assert heard == [60.0, 50.0]
+
+
+async def test_once_time_has_passed_whoever_follows_lives_in_it() -> None:
+    async with World() as world:
+        ours, others = SystemClock(), SystemClock()
+        address = f"{world.url}/clock"
+        async with sandbox_time(address, ours, lambda: None):
+            async with sandbox_time(address, others, lambda: None):
+                before = ours.now()
+                await world.passes(3600)
+                assert min(ours.now(), others.now()) - before >= timedelta(hours=1)
+            await world.passes(-3600)
+            assert ours.now() - before < timedelta(hours=1)
+        await world.passes(60)  # nobody follows any more
 
 
 def test_every_fault_the_panel_needs_is_offered_and_told_in_a_sentence() -> None:
