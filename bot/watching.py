@@ -170,10 +170,11 @@ class Watching:
             try:
                 if await self.hear():
                     at = min(at, self._clock.now() + SOON)
-                if self._clock.now() >= at or self._now:
+                began = self._clock.now()
+                if began >= at or self._now:
                     is_well = await self.look()
                     log.info("the service identity was looked at", extra={"well": is_well})
-                    at = self._clock.now() + (EVERY if is_well else SOON)
+                    at = began + (EVERY if is_well else SOON)  # what has changed since then it may have missed
             except LatchkeyError as error:
                 log.warning("could not watch the service identity", extra={"why": str(error)})
                 at = max(at, self._clock.now() + SOON)

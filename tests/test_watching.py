@@ -818,6 +818,27 @@ async def test_what_was_heard_to_go_wrong_is_looked_at_soon(scene: Scene) -> Non
         running.cancel()
 
 
+async def test_a_look_that_takes_long_does_not_put_the_next_one_off(scene: Scene) -> None:
+    takes = timedelta(minutes=5)
+
+    class Slow:
+        async def status(self) -> RotationStatus:
+            scene.clock.advance(takes.total_seconds())
+            return well.now
+
+    well = scene.rotations
+    scene.rotations = Slow()  # type: ignore[assignment]
+    scene.start()
+    running = asyncio.create_task(scene.watching.keep_up())
+    try:
+        assert await until_next_look(scene.clock) == FIRST
+        scene.clock.advance(FIRST.total_seconds())
+        assert await until_next_look(scene.clock) == EVERY - takes
+    finally:
+        running.cancel()
+        scene.rotations = well
+
+
 @pytest.mark.parametrize("error", [ConfigurationError("A setting is missing."), KeyError("id")])
 async def test_what_it_did_not_expect_does_not_end_its_watch(scene: Scene, error: Exception) -> None:
     class Broken:
