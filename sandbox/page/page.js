@@ -61,6 +61,7 @@ function surface(where, form = {}) {
         where,
         block_id: block.block_id,
         action_id: element.action_id,
+        value: element.value ?? "",
         chosen,
         filled: form.filled?.() ?? {},
       }),
@@ -363,6 +364,7 @@ async function listen() {
     if (!fresh || person !== look.person) continue;
     ({version} = fresh);
     [snapshot, names] = [fresh, namesOf(fresh)];
+    await letGo;
     try {
       draw();
     } catch (error) {
@@ -370,5 +372,18 @@ async function listen() {
     }
   }
 }
+
+// A button that is drawn anew while it is held down is not clicked: what is new waits until it is let go.
+let letGo = null;
+document.addEventListener(
+  "pointerdown",
+  ({target}) => {
+    if (!target.closest("button")) return;
+    letGo = new Promise((resolve) => {
+      for (const end of ["pointerup", "pointercancel", "blur"]) addEventListener(end, () => setTimeout(resolve), {once: true});
+    });
+  },
+  {capture: true},
+);
 
 listen();

@@ -321,7 +321,7 @@ class Page:
         """Press a button, or choose something that tells the bot at once."""
         person, where = self._person(given), self._where(given)
         self._world.slack.hold(person, where, given.object("filled"))
-        name, control = _find(where, given.text("block_id"), given.text("action_id"))
+        name, control = _find(where, given.text("block_id"), given.text("action_id"), given.text("value"))
         if control.type == "button":
             delivery: Delivery | None = await self._world.slack.click(person, where, name)
         else:
@@ -330,7 +330,7 @@ class Page:
 
     async def _options(self, given: _Given) -> Json:
         person, where = self._person(given), self._where(given)
-        name, _ = _find(where, given.text("block_id"), given.text("action_id"))
+        name, _ = _find(where, given.text("block_id"), given.text("action_id"), "")
         return {"options": await self._world.slack.options(person, where, name, given.text("typed"))}
 
     async def _submit(self, given: _Given) -> Json:
@@ -437,13 +437,18 @@ def _refused_by(seen: EntraRequest) -> str:
     return ", ".join(outcome.policy["displayName"] for outcome in outcomes if outcome.enforced)
 
 
-def _find(where: Message | View, block_id: str, action_id: str) -> tuple[str, Control]:
-    """A control by both its ids, and the name the workspace knows it by."""
+def _find(where: Message | View, block_id: str, action_id: str, value: str) -> tuple[str, Control]:
+    """A control by both its ids, and the name the workspace knows it by.
+
+    Blocks get new ids when they are published anew, while somebody presses: then the one that means the same is it.
+    """
     there = controls(where.blocks)
-    for control in there:
-        if (control.block_id, control.action_id) == (block_id, action_id):
-            alone = sum(other.action_id == action_id for other in there) == 1
-            return (action_id if alone else block_id), control
+    same = [control for control in there if control.action_id == action_id]
+    for control in same:
+        if control.block_id == block_id:
+            return (action_id if len(same) == 1 else block_id), control
+    if len(same) == 1 and str(same[0].element.get("value", "")) == value:
+        return action_id, same[0]
     raise _Wrong("This is no longer there.")
 
 

@@ -96,6 +96,24 @@ async def test_something_is_done_from_the_list_of_what_may_be_done(open_screen: 
     await expect(olive.form).to_be_hidden()
 
 
+async def test_a_button_stays_under_the_finger_while_the_home_tab_is_published_anew(
+    world: World, open_screen: OpenScreen
+) -> None:
+    olive = await open_screen("olive")
+    await olive.go("Latchkey home")
+    something = button(olive.home, "Do something …")
+    await expect(something).to_be_visible()
+    await something.hover()
+    await olive.page.mouse.down()
+
+    async with olive.page.expect_response(re.compile("/api/snapshot")):
+        await world.slack.open_home("olive")
+    await olive.page.evaluate("new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)))")
+    await olive.page.mouse.up()
+
+    await expect(olive.form).to_contain_text("Not available to you now")
+
+
 async def test_the_help_desk_sees_no_management_box(open_screen: OpenScreen) -> None:
     olive = await open_screen("olive")
     await olive.go("Latchkey home")

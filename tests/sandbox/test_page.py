@@ -197,12 +197,23 @@ async def test_a_press_is_delivered_and_its_failure_told(browser: Browser) -> No
     )
 
     where = {"channel": "C0HELPDESK", "ts": posted["ts"]}
-    pressed = await browser.post(
-        "/api/use", person="olive", where=where, block_id="row", action_id="go", chosen={}, filled={}
-    )
+    press: dict[str, Any] = {
+        "person": "olive",
+        "where": where,
+        "block_id": "row",
+        "action_id": "go",
+        "chosen": {},
+        "filled": {},
+    }
+    pressed = await browser.post("/api/use", **press, value="1")
 
     assert (await pressed.json())["notice"] == "Latchkey could not be reached."
     assert browser.world.slack.deliveries[-1].payload["actions"][0]["action_id"] == "go"
+
+    elsewhere = press | {"block_id": "as it was before it was published anew"}
+    assert (await browser.post("/api/use", **elsewhere, value="1")).status == 200
+    assert browser.world.slack.deliveries[-1].payload["actions"][0]["block_id"] == "row"
+    assert (await browser.post("/api/use", **elsewhere, value="another request")).status == 400
 
 
 async def test_a_form_keeps_what_is_typed_and_shows_what_is_missing(browser: Browser) -> None:
@@ -224,7 +235,14 @@ async def test_a_form_keeps_what_is_typed_and_shows_what_is_missing(browser: Bro
 
 async def test_what_is_gone_cannot_be_used(browser: Browser) -> None:
     response = await browser.post(
-        "/api/use", person="olive", where={"view": "V0GONE"}, block_id="b", action_id="a", chosen={}, filled={}
+        "/api/use",
+        person="olive",
+        where={"view": "V0GONE"},
+        block_id="b",
+        action_id="a",
+        value="",
+        chosen={},
+        filled={},
     )
 
     assert response.status == 400
