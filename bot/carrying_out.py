@@ -73,6 +73,7 @@ class CarryingOut:
         """The last attempt at each call; None until one is made or the rows are asked for them."""
         self._resumed = False
         self._repeated: set[int] = set()
+        self._checked: set[int] = set()
         self._shows = False
         """The tenant was seen to show the effect, and nothing was sent since."""
         self._microsoft_id: str | None = None
@@ -106,11 +107,18 @@ class CarryingOut:
         for index, call in enumerate(plan.calls):
             last = attempts.get(index)
             if last is None or last.changed_nothing:
+                await self._check_again(acting, target, index)
                 await self._attempt(acting, target, index, call)
                 await self._await(acting, call)
             elif last.finished is None or (self._stepwise and last.finished == "unknown"):
                 await self._take_up(last, call, acting, target, _ON_ITS_WAY)
         await self._see_the_effect(acting)
+
+    async def _check_again(self, acting: Acting, target: Target, before: int) -> None:
+        """What was found well before the plan stopped may not be so any more, and the call *before* rests on it."""
+        for index, call in enumerate(self._planned()[0].calls[:before]):
+            if call.checks and index not in self._checked:
+                await self._attempt(acting, target, index, call)
 
     async def _make_sure_somebody_is_signed_in(self, acting: Acting) -> None:
         """Where what is left takes an administrator: say how far it is, and wait for one."""
@@ -123,7 +131,7 @@ class CarryingOut:
                 self._note_end(last, outcome, found_by="reading back")
         if self._journey.needs_sign_in(self._left()):
             why = "The administrator who had signed in for this has to sign in again."
-            await self._stop_between_steps(self._done, why, how="waits", sign_in=self._journey.sign_in)
+            await self._stop_between_steps(why, how="waits", sign_in=self._journey.sign_in)
 
     def _left(self) -> list[Call]:
         """The calls that are not known to have succeeded."""
@@ -165,7 +173,7 @@ class CarryingOut:
         if self._stepwise:
             how = "waits" if isinstance(error, SignInNeeded) else "failed"
             more = {"sign_in": self._journey.sign_in} if self._journey.needs_sign_in(self._left()) else {}
-            await self._stop_between_steps(done, why, how=how, **more)
+            await self._stop_between_steps(why, how=how, **more)
         if self._open is not None:
             await self._not_confirmed(
                 f"{why} So it is not known yet whether this was done." if request.plan.read_back else why
@@ -176,17 +184,17 @@ class CarryingOut:
             await self._journey.rest(RequestState.FAILED, f"{_PARTLY} {why}", answer=self._answer(again=True))
         await self._journey.fail(error)
 
-    async def _stop_between_steps(self, done: int, why: str, *, how: str = "failed", **more: Any) -> NoReturn:
+    async def _stop_between_steps(self, why: str, *, how: str = "failed", **more: Any) -> NoReturn:
         """What was done stays, and is said; the rest waits for somebody to go on."""
-        calls = self._planned()[0].calls
-        if done == len(calls):
+        left, steps = self._left(), len(self._planned()[0].calls)
+        if not left:
             sentence = f"Every step was done, but that could not be seen: {why}"
             await self._journey.rest(RequestState.FAILED, sentence, answer=self._answer(go_on=True, **more))
-        what = f"The next one, “{calls[done].says}”, {how}: {why}"
+        what = f"The next one, “{left[0].says}”, {how}: {why}"
         if self._open is not None:
             self._note_end(self._open, "unknown")  # whoever goes on reads first
-            what = f"Whether the next one, “{calls[done].says}”, was done is not known: {why}"
-        sentence = f"{done} of {len(calls)} steps are done. {what}"
+            what = f"Whether the next one, “{left[0].says}”, was done is not known: {why}"
+        sentence = f"{self._done} of {steps} steps are done. {what}"
         await self._journey.rest(RequestState.FAILED, sentence, answer=self._answer(go_on=True, **more))
 
     # --- one attempt -------------------------------------------------------------------------------------------------
@@ -221,6 +229,7 @@ class CarryingOut:
             if sent.says:
                 self._journey.add(sent.says)
         self._secret = made or self._secret
+        self._checked |= {index} if call.checks else set()
         self._means.passed(Point.SENT)
         if self._open is not None:
             await self._take_up(attempt, call, acting, target, _NO_ANSWER)
@@ -234,7 +243,7 @@ class CarryingOut:
         if seen is not _Seen.THERE:
             how = "does not show it yet" if seen is _Seen.NOT_THERE else "could not be asked how it is now"
             why = f"Microsoft accepted the one before, “{call.says}”, but {how}. Go on in a minute."
-            await self._stop_between_steps(self._done, why, how="waits")
+            await self._stop_between_steps(why, how="waits")
 
     def _show_step(self, index: int, call: Call, target: Target) -> None:
         """Begin the step of this call; the steps of those to come are shown, too, so that people see how far it is."""
@@ -259,6 +268,7 @@ class CarryingOut:
             await self._not_confirmed(f"{why}, and it does not show yet." if seen is _Seen.NOT_THERE else f"{why}.")
         self._repeated.add(last.call_index)
         self._note_end(last, self._when_not_there(), found_by="reading back")
+        await self._check_again(acting, target, last.call_index)
         try:
             await self._attempt(acting, target, last.call_index, call)
         except GraphRefused:
@@ -296,7 +306,7 @@ class CarryingOut:
         """Leave it open until the second look, if there is anything to look at."""
         if self._stepwise and self._open is not None:
             once = self._planned()[0].calls[self._open.call_index].repeat is Repeat.ONE_SHOT
-            await self._stop_between_steps(self._done, f"{sentence} {_NOT_SOONER}" if once else sentence)
+            await self._stop_between_steps(f"{sentence} {_NOT_SOONER}" if once else sentence)
         if self._planned()[0].read_back is not None:
             again_at = self._means.session.clock_time(self._means.clock.now() + SECOND_LOOK)
             await self._finish(RequestState.UNKNOWN, f"{sentence} I look again at {again_at}.")
@@ -308,7 +318,7 @@ class CarryingOut:
 
     async def _contradicted(self) -> NoReturn:
         if self._stepwise:
-            await self._stop_between_steps(self._done, "It still does not show.")
+            await self._stop_between_steps("It still does not show.")
         sentence = "Microsoft had accepted this, but still shows no change, so it did not happen."
         if self._open is not None:
             self._note_end(self._open, self._when_not_there(), found_by="a second look")

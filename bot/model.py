@@ -355,7 +355,8 @@ class Call:
     the call: what that usually means here and where to go instead. `says` is the step's line in the story, where a plan
     has several. `seen` shows the effect of this very call, so that a plan of several steps goes on where it stopped; if
     it is `awaited`, the next call is not sent before that shows. `was` is what has to be at `path` when an own action
-    sends it: if somebody has changed that since it was planned, nothing is sent.
+    sends it: if somebody has changed that since it was planned, nothing is sent. One that `checks` changes nothing, and
+    what comes after it rests on it: once the plan has stopped, it is made again before any of that is sent.
     """
 
     method: str
@@ -369,6 +370,7 @@ class Call:
     seen: ReadBack | None = None
     awaited: bool = False
     was: JSON = None
+    checks: bool = False
 
     @property
     def generates(self) -> Generated | None:
@@ -387,6 +389,7 @@ class Call:
             "seen": self.seen.to_json() if self.seen else None,
             **({"awaited": True} if self.awaited else {}),
             **({"was": self.was} if self.was is not None else {}),
+            **({"checks": True} if self.checks else {}),
         }
 
     @classmethod
@@ -403,6 +406,7 @@ class Call:
             ReadBack.from_json(data["seen"]) if data["seen"] else None,
             data.get("awaited", False),
             data.get("was"),
+            data.get("checks", False),
         )
 
 

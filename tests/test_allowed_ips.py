@@ -323,6 +323,28 @@ async def test_what_does_not_come_out_as_planned_stops_before_it_is_in_force_and
 
 
 @pytest.mark.slow
+async def test_what_was_foreseen_before_a_stop_is_foreseen_once_more_before_it_goes_on(tenant: Tenant) -> None:
+    world = tenant.stage.world
+    assert await tenant.opens(), "so that the log has the country"
+    tenant.access.add_from_file("mfa-for-admins")
+    refusal = world.faults.add(Rule("graph", "PATCH", "/identity/conditionalAccess/policies/*", REFUSED))
+    request = await tenant.agreed("allowed-ips")
+    assert request.sentence.startswith("3 of 7 steps are done. The next one, “Switching"), "all was well then"
+
+    world.faults.remove(refusal)
+    tenant.access.add_from_file("country-block")
+    await tenant.press("Retry step")
+    request = await tenant.stopped("2 of 7 steps are done. The next one, “Asking what would happen")
+    assert "From inside, “Block sign-ins from other countries” would still stop" in request.sentence
+    assert tenant.policy(POLICY)["state"] == "enabledForReportingButNotEnforced"
+
+    tenant.access.remove("country-block")
+    await tenant.press("Retry step")
+    await tenant.in_state(RequestState.DONE)
+    assert tenant.policy(POLICY)["state"] == "enabled"
+
+
+@pytest.mark.slow
 async def test_what_microsoft_itself_foresees_counts_too(tenant: Tenant) -> None:
     """Its what-if, here, has not heard of the policy yet."""
     world = tenant.stage.world
@@ -453,17 +475,38 @@ async def test_what_somebody_changes_between_plan_and_step_is_left_alone(tenant:
 
 
 async def test_what_somebody_makes_of_the_policy_before_it_is_switched_on_locks_nobody_out(tenant: Tenant) -> None:
+    """They do it when it was just looked at: what is read is a while behind."""
     world = tenant.stage.world
     refusal = world.faults.add(Rule("graph", "PATCH", "/identity/conditionalAccess/policies/*", REFUSED))
     await tenant.agreed("allowed-ips")
     world.faults.remove(refusal)
+    world.clock.advance(600)
+    tenant.access.read_lag = 300.0
     conditions = tenant.policy(POLICY)["conditions"]
     tenant.access.edit(POLICY, conditions={**conditions, "users": {**conditions["users"], "includeUsers": ["All"]}})
+    await tenant.press("Retry step")
+    await tenant.stopped("4 of 5 steps are done.")
+    tenant.access.read_lag = 0.0
     await tenant.press("Retry step")
     await tenant.in_state(RequestState.DONE)
 
     ours = tenant.policy(POLICY)
     assert (ours["state"], ours["conditions"]["users"]) == ("enabled", conditions["users"])
+
+
+@pytest.mark.slow
+async def test_what_somebody_made_of_the_policy_before_it_goes_on_is_not_overwritten(tenant: Tenant) -> None:
+    world = tenant.stage.world
+    refusal = world.faults.add(Rule("graph", "PATCH", "/identity/conditionalAccess/policies/*", REFUSED))
+    await tenant.agreed("allowed-ips")
+    world.faults.remove(refusal)
+    tenant.access.edit(POLICY, grantControls={"operator": "OR", "builtInControls": ["mfa"]})
+    changed = tenant.policy(POLICY)
+    await tenant.press("Retry step")
+
+    request = await tenant.stopped("2 of 5 steps are done. The next one, “Asking what would happen")
+    assert f"Microsoft shows “{POLICY}” otherwise than it has to be." in request.sentence
+    assert tenant.policy(POLICY) == changed
 
 
 async def test_what_another_request_did_meanwhile_is_neither_doubled_nor_undone(tenant: Tenant) -> None:

@@ -186,12 +186,15 @@ _SIGNED_OUT = ReadBack(
     value="2026-01-05T08:00:00Z",
 )
 
+_NEVER = ReadBack(path=("users", ADELE_ID), pointer="checked", expect=Expect.EQUALS, value=True, lags=False)
+
 STEP_BY_STEP = Case(
     "revoke-sessions",
     plan=Plan(
         changes=(Change("sign-in", "allowed", "blocked"), Change("sessions", "signed in", "signed out")),
         calls=(
             Call("PATCH", ("users", ADELE_ID), {"accountEnabled": False}, says="Blocking", seen=_BLOCKED),
+            Call("PUT", ("what-if",), says="Asking what would happen", seen=_NEVER, checks=True),
             Call(
                 "POST",
                 ("users", ADELE_ID, "revokeSignInSessions"),
@@ -210,9 +213,12 @@ async def gone_on_with(faults: Mapping[int, Fault]) -> World:
     """The world after *Retry step* was pressed until nothing stopped any more, judged at each stop."""
     world = STEP_BY_STEP.world(faults)
     for _ in range(4):
+        asked_before = len(world.tenant.asked)
         process = await live(world)
         await process.close()
         request, applied = world.request, len(world.tenant.applied)
+        asked = world.tenant.asked[asked_before:]
+        assert "revokeSignInSessions" not in asked or "what-if" in asked[: asked.index("revokeSignInSessions")]
         assert len(world.tenant.one_shots) == len(set(world.tenant.one_shots)), request.sentence
         if request.state is RequestState.DONE:
             assert not world.tenant.enabled
@@ -221,7 +227,7 @@ async def gone_on_with(faults: Mapping[int, Fault]) -> World:
         assert request.state is RequestState.FAILED
         assert request.answer.get("go_on") or not applied, (faults, request.sentence)
         if applied:
-            done = int(request.sentence[0]) if request.sentence[0].isdigit() else 2
+            done = int(request.sentence[0]) if request.sentence[0].isdigit() else 3
             assert done <= applied, (faults, request.sentence)
         answer = {name: value for name, value in request.answer.items() if name != "go_on"}
         world.time.advance(600)

@@ -197,7 +197,8 @@ def _closing(now: Situation, wish: Wish, names: Names, opening: Steps) -> Steps:
 
 
 def _check(wish: Wish, *, made: bool) -> Call:
-    return _desk("what-if", {"wish": wish.to_json(), "made": made}, "Asking what would happen, inside and outside")
+    asked = {"wish": wish.to_json(), "made": made}
+    return replace(_desk("what-if", asked, "Asking what would happen, inside and outside"), checks=True)
 
 
 def _location(now: Situation, wish: Wish) -> Steps:

@@ -142,6 +142,8 @@ class Contoso:
     """The `client-request-id` of every change, in order."""
     one_shots: list[str] = field(default_factory=list)
     """The last part of the path of every change that is a new effect each time."""
+    asked: list[str] = field(default_factory=list)
+    """The last part of the path of everything that was asked for and done, in order."""
 
     def shown(self) -> PaperTenant:
         """The tenant as Graph shows it."""
@@ -190,9 +192,12 @@ class Contoso:
                 if not self.member:
                     raise GraphNotFound("It is no member.", answer=GraphAnswer(404, "Request_ResourceNotFound"))
                 self.member = False
+            case "PUT", "what-if":  # changes nothing
+                pass
             case method, last:
                 raise AssertionError(f"nobody knows {method} ../{last}")
         self.applied.append(attempt_id)
+        self.asked.append(call.path[-1])
         if call.repeat is Repeat.ONE_SHOT:
             self.one_shots.append(call.path[-1])
         return revealed

@@ -23,7 +23,8 @@ BACK = (
     f"Deleting the named location “{LOCATION}”",
     "Comparing the policies with how they were",
 )
-LEAVES_NO_TRACE = (STEPS[2], STEPS[6], BACK[4])
+CHECK = STEPS[2]
+LEAVES_NO_TRACE = (CHECK, STEPS[6], BACK[4])
 """What a restart does again, whether it was done or not."""
 
 
@@ -45,8 +46,9 @@ async def killed_at_each(scene: Scene, admins: Admins, steps: tuple[str, ...], p
         await scene.death()
         nobody_is_let_off_too_early(scene)
         again = point is Point.ATTEMPTED or title in LEAVES_NO_TRACE
+        checks = CHECK in steps[:step]  # made again before whatever comes after it
         last = step == len(steps) - 1
-        await scene.start(kill_at=None if last else point, times=2 if again else 1)
+        await scene.start(kill_at=None if last else point, times=1 + again + checks)
         if step > len(steps) - 2 - (not again):
             continue  # nobody has to sign in for what is left, so it goes on by itself
         await scene.passes_until(lambda: scene.rows()[-1].state is RequestState.FAILED)
