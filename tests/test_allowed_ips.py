@@ -598,6 +598,7 @@ async def test_undo_does_not_take_back_what_somebody_changed_since(tenant: Tenan
     await tenant.press("Undo")
     card = await tenant.question(before)
     assert f"Somebody has changed “{MFA}” since. Only the group is taken out of it" in card.visible_text
+    assert f"Afterwards “{MFA}” will stop {SERVICE_ACCOUNT}: no session can be opened then." in card.visible_text
     request = await tenant.agree(card)
 
     assert request.state is RequestState.DONE, request.sentence
@@ -605,6 +606,27 @@ async def test_undo_does_not_take_back_what_somebody_changed_since(tenant: Tenan
     assert users["excludeUsers"] == [tenant.stage.world.directory.user(GARY).id]
     assert users["excludeGroups"] == []
     assert tenant.policy(POLICY) is None
+
+
+@pytest.mark.slow
+async def test_what_comes_of_taking_it_back_is_foreseen_and_comes_true(tenant: Tenant) -> None:
+    assert await tenant.opens(), "so that the log has the country"
+    tenant.access.add_from_file("mfa-for-admins")
+    await tenant.agreed("allowed-ips --trusted on")
+    assert await tenant.signs_in()
+    card = await tenant.ask("remove-allowed-ips")
+    stopped = "stopped, as it is asked for multifactor authentication"
+    assert f"signing in from {HERE}: allowed → {stopped}" in card.visible_text
+    assert f", say): blocked by “{POLICY}” → {stopped}" in card.visible_text
+    await tenant.agree(card)
+    assert not await tenant.signs_in()
+
+    await tenant.agreed("allowed-ips")
+    tenant.access.remove("mfa-for-admins")
+    card = await tenant.ask("remove-allowed-ips")
+    assert "no session can be opened then" not in card.visible_text
+    await tenant.agree(card)
+    assert await tenant.signs_in()
 
 
 @pytest.mark.slow

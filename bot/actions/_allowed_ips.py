@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from bot.actions._addresses import as_graph_has_them, elsewhere, holds, in_words
 from bot.actions._own import OWN
 from bot.errors import NotPossible
-from bot.model import JSON, Expect, Identity, IdentityKind, ReadBack
+from bot.model import JSON, Change, Expect, Identity, IdentityKind, ReadBack
 from bot.ports import Reader
 from bot.whatif.controls import Blocker, blockers, passes
 from bot.whatif.evaluation import PolicyResult, PolicySet, Verdict
@@ -254,10 +254,10 @@ def foresee(now: Situation, wish: Wish) -> Foreseen:
     judged = PolicySet.compile([*policies, ours], [*locations, drafted])
     if isinstance(here.who, Person):
         here = replace(here, who=replace(here.who, groups=(here.who.groups or frozenset()) | {group_id}))
-    inside = [_moved(here, network[0]) for network in wish.ranges]
+    inside = [moved(here, network[0]) for network in wish.ranges]
     at_home = here.conditions.address is not None and holds(wish.ranges, here.conditions.address)
     inside_sign_in = here if at_home else inside[0]
-    outside_sign_in = _moved(here, elsewhere(wish.ranges))
+    outside_sign_in = moved(here, elsewhere(wish.ranges))
     return Foreseen(
         judged.evaluate(inside_sign_in),
         judged.evaluate(outside_sign_in),
@@ -265,15 +265,20 @@ def foresee(now: Situation, wish: Wish) -> Foreseen:
         outside_sign_in,
         policy_id,
         tuple(map(judged.evaluate, inside)),
-        tuple(
-            result
-            for result in judged.evaluate(inside_sign_in, strict=True).untold
-            if result.policy.state == State.ENABLED and not passes(IdentityKind.SERVICE_ACCOUNT, result.policy)
-        ),
+        untold(judged, inside_sign_in),
     )
 
 
-def _moved(sign_in: SignIn, address: Any) -> SignIn:
+def untold(judged: PolicySet, sign_in: SignIn) -> tuple[PolicyResult, ...]:
+    """Of the policies that would stop the account, those of which nobody can tell whether they apply to *sign_in*."""
+    return tuple(
+        result
+        for result in judged.evaluate(sign_in, strict=True).untold
+        if result.policy.state == State.ENABLED and not passes(IdentityKind.SERVICE_ACCOUNT, result.policy)
+    )
+
+
+def moved(sign_in: SignIn, address: Any) -> SignIn:
     return replace(sign_in, conditions=replace(sign_in.conditions, address=address, country=None))
 
 
@@ -312,6 +317,19 @@ def in_short(verdict: Verdict, names: Names) -> str:
         return f"stopped, as it is asked for {clauses(verdict.controls, names) or 'a bound token'}"
     said = summary(verdict, names).rstrip(".")
     return f"{said[:1].lower()}{said[1:]}"
+
+
+def outcome(now: Situation, sign_in: SignIn, after: Verdict, names: Names, *, where: str = "") -> Change:
+    """The line that says what comes of this sign-in now, and what *after*."""
+    before = now.judged.evaluate(replace(sign_in, who=now.sign_in.who))
+    return Change(
+        f"signing in from {where or sign_in.conditions.address}", in_short(before, names), in_short(after, names)
+    )
+
+
+def from_elsewhere(sign_in: SignIn) -> str:
+    """What *outcome* calls where this one is from: one of all the addresses that are outside."""
+    return f"elsewhere ({sign_in.conditions.address}, say)"
 
 
 # --- Who else looks after policies ------------------------------------------------------------------------------------

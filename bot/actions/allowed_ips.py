@@ -27,12 +27,13 @@ from bot.actions._allowed_ips import (
     Wish,
     excluding,
     foresee,
+    from_elsewhere,
     group_body,
-    in_short,
     is_as_wished,
     location_body,
     managed_as_code,
     objections,
+    outcome,
     policy_body,
     situation,
 )
@@ -110,7 +111,7 @@ async def plan(reader: Reader, aim: Target, inputs: Inputs, identity: Identity) 
     writes = [call.seen for call in steps.calls if call.path[0] != DESK[0]]
     proof = _desk("proof", {}, f"Signing in as {now.account.name} from here")
     return Plan(
-        changes=(*steps.changes, *_what_comes_of_it(now, wish, foreseen, names)),
+        changes=(*steps.changes, *_what_comes_of_it(now, foreseen, names)),
         calls=(*steps.calls, proof),
         read_back=writes[-1],
         undo=Undo("remove-allowed-ips", {}),
@@ -375,17 +376,12 @@ def in_full(policy: Policy, names: Names) -> str:
     return f"for {who(policy, names)}, {target(policy, names)}{only}: it {demand(policy, names)}"
 
 
-def _what_comes_of_it(now: Situation, wish: Wish, foreseen: Foreseen, names: Names) -> tuple[Change, ...]:
+def _what_comes_of_it(now: Situation, foreseen: Foreseen, names: Names) -> tuple[Change, ...]:
     names = {**names, foreseen.ours: POLICY}
     inside, outside = foreseen.inside_sign_in, foreseen.outside_sign_in
-    before = [in_short(now.judged.evaluate(replace(each, who=now.sign_in.who)), names) for each in (inside, outside)]
     return (
-        Change(f"signing in from {inside.conditions.address}", before[0], in_short(foreseen.inside, names)),
-        Change(
-            f"signing in from elsewhere ({outside.conditions.address}, say)",
-            before[1],
-            in_short(foreseen.outside, names),
-        ),
+        outcome(now, inside, foreseen.inside, names),
+        outcome(now, outside, foreseen.outside, names, where=from_elsewhere(outside)),
     )
 
 

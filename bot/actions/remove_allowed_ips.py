@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bot.actions._action import Action, NoInputs
-from bot.actions._addresses import in_words
+from bot.actions._addresses import elsewhere, in_words
 from bot.actions._afterwards import consent
 from bot.actions._allowed_ips import (
     DESK,
@@ -14,21 +15,30 @@ from bot.actions._allowed_ips import (
     LOCATION,
     LOCATIONS,
     NEVER,
+    NOBODY,
     POLICIES,
     Situation,
+    from_elsewhere,
     including,
+    moved,
+    outcome,
     situation,
+    untold,
     with_users,
 )
 from bot.actions._own import the_tenant
 from bot.actions._service_account import Steps
 from bot.actions.allowed_ips import in_full
 from bot.directory import quoted
-from bot.model import Call, Change, Expect, Identity, Plan, ReadBack, Target, TargetKind, Undo
+from bot.model import Call, Change, Expect, Identity, IdentityKind, Plan, ReadBack, Target, TargetKind, Undo
 from bot.policy_changes import fingerprint
 from bot.ports import Reader
+from bot.whatif.controls import blockers
+from bot.whatif.evaluation import PolicySet
+from bot.whatif.locations import NamedLocation, read_location
 from bot.whatif.policies import Policy, read_policy
-from bot.whatif.words import Names, demand, who
+from bot.whatif.signins import Person
+from bot.whatif.words import Names, demand, listed, who
 
 
 async def plan(reader: Reader, aim: Target, inputs: NoInputs, identity: Identity) -> Plan:
@@ -40,7 +50,8 @@ async def plan(reader: Reader, aim: Target, inputs: NoInputs, identity: Identity
     names = {**now.names, now.account.id.lower(): now.account.name}
     closing, originals = _closing(now, saved, names)
     ours = _policy(now, saved, names)
-    steps = closing + _group(now, saved, closing) + ours + _location(now, saved, _after(now, ours))
+    where = _location(now, saved, _policies_after(now, ours))
+    steps = closing + _group(now, saved, closing) + ours + where
     if not steps.calls:
         return Plan(changes=(), calls=(), notes=(*steps.notes, "Nothing is left of it in the tenant."))
     compare = Call(
@@ -50,12 +61,13 @@ async def plan(reader: Reader, aim: Target, inputs: NoInputs, identity: Identity
         says="Comparing the policies with how they were",
         seen=NEVER,
     )
+    outcomes, warnings = await asyncio.to_thread(_what_comes_of_it, now, closing + ours + where, names)
     return Plan(
-        changes=steps.changes,
+        changes=(*steps.changes, *outcomes),
         calls=(*steps.calls, *((compare,) if originals else ())),
         read_back=steps.calls[-1].seen,
         undo=_again(now) if saved is None else None,
-        notes=(*steps.notes, _IT_MAY_STOP, _ADMINISTRATOR),
+        notes=(*steps.notes, *warnings, _ADMINISTRATOR),
     )
 
 
@@ -207,17 +219,6 @@ def _said(value: Any) -> Any:
     return value
 
 
-def _after(now: Situation, ours: Steps) -> list[Policy]:
-    """The policies there are once *ours* is put back."""
-    others, policy = [each for each in now.policies if each is not now.policy], now.policy
-    if policy is None:
-        return others
-    back = next(iter(ours.calls), None)
-    if back is None:
-        return [*others, policy]
-    return others if back.method == "DELETE" else [*others, read_policy({**policy.raw, **back.body})]
-
-
 def _location(now: Situation, saved: Sequence[Call] | None, policies: Sequence[Policy]) -> Steps:
     location = now.location
     if location is None:
@@ -254,10 +255,57 @@ def _names(policy: Policy, location_id: str) -> bool:
     return location_id.lower() in map(str.lower, (*policy.locations.include, *policy.locations.exclude))
 
 
-_IT_MAY_STOP: Final = (
-    "The policies hold for the account again. If one of them asks for what it cannot do, no management session can be "
-    "opened any more."
-)
+# --- What is said -----------------------------------------------------------------------------------------------------
+
+
+def _what_comes_of_it(now: Situation, steps: Steps, names: Names) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """What the account's sign-ins come to once all *steps* are taken, from where Latchkey is and from elsewhere,
+    and what to warn of."""
+    ranges = now.location.networks if now.location else ()
+    if not isinstance(now.sign_in.who, Person) or now.account == NOBODY or not ranges:
+        return (), ()
+    judged = PolicySet.compile(_policies_after(now, steps), _locations_after(now, steps))
+    inside = now.sign_in if now.sign_in.conditions.address else moved(now.sign_in, ranges[0][0])
+    outside = moved(now.sign_in, elsewhere(ranges))
+    after = judged.evaluate(inside)
+    changes = (
+        outcome(now, inside, after, names),
+        outcome(now, outside, judged.evaluate(outside), names, where=from_elsewhere(outside)),
+    )
+    stops = [f"“{blocker.policy.name}”" for blocker in blockers(after, IdentityKind.SERVICE_ACCOUNT)]
+    perhaps = [f"“{result.policy.name}”" for result in untold(judged, inside)]
+    if stops:
+        return changes, (f"Afterwards {listed(stops)} will stop {now.account.name}: no session can be opened then.",)
+    if perhaps:
+        return changes, (f"Whether {listed(perhaps)} will stop {now.account.name} afterwards cannot be told.",)
+    return changes, ()
+
+
+def _policies_after(now: Situation, steps: Steps) -> list[Policy]:
+    return [read_policy(each) for each in _left([policy.raw for policy in now.policies], POLICIES, steps)]
+
+
+def _locations_after(now: Situation, steps: Steps) -> list[NamedLocation]:
+    return [read_location(each) for each in _left([location.raw for location in now.locations], LOCATIONS, steps)]
+
+
+def _left(things: Sequence[Mapping[str, Any]], where: tuple[str, ...], steps: Steps) -> list[Mapping[str, Any]]:
+    """What Graph shows of *things* once *steps* are taken."""
+    left = {thing["id"]: thing for thing in things}
+    for call in steps.calls:
+        id_ = call.path[-1]
+        if call.path[:-1] != where or id_ not in left:
+            continue
+        if call.method == "DELETE":
+            del left[id_]
+            continue
+        before, body = left[id_], dict(call.body)
+        if "conditions" in body:
+            body["conditions"] = {**(before.get("conditions") or {}), **body["conditions"]}
+        left[id_] = {**before, **body}
+    return list(left.values())
+
+
 _ADMINISTRATOR: Final = (
     "For this an administrator signs in with an account of their own, as Conditional Access Administrator (for the "
     f"group “{GROUP}”, as Privileged Role Administrator, too) or as Global Administrator; nothing of that account "
