@@ -20,8 +20,18 @@ from bot import story
 from bot.actions import catalogue
 from bot.diagnosis import Blocked, can_be_diagnosed
 from bot.errors import BadInput, Conflict, LatchkeyError, SessionNotOpened, SignInFailed
-from bot.model import AuditRecord, Identity, Mode, Operator, Request, RequestState, TenantSettings
-from bot.obstacle import ASKED_AT, BLOCKED, RETRIED, WORKS_AGAIN, Obstacle, Outcome, Phase, may_run_again, stands
+from bot.model import NOBODY, AuditRecord, Identity, Mode, Operator, Request, RequestState, TenantSettings
+from bot.obstacle import (
+    ASKED_AT,
+    BLOCKED,
+    RETRIED,
+    WORKS_AGAIN,
+    Obstacle,
+    Outcome,
+    Phase,
+    may_run_again,
+    stands,
+)
 from bot.ports import Clock, Message, Requests, Settings
 
 log = logging.getLogger(__name__)
@@ -256,7 +266,8 @@ class Blocking:
                 request.id, lambda row: self._still_there(row, found, tested), _tested(request, str(failure))
             )
         else:
-            await self._change(request.id, self._works, _tested(request))
+            whose = identity or NOBODY
+            await self._change(request.id, lambda row: self._works(row, whose), _tested(request))
 
     def _still_there(self, row: Request, found: Blocked | None, tested: dict[str, Any]) -> Request | None:
         obstacle = Obstacle.of(row)
@@ -264,12 +275,12 @@ class Blocking:
             return None
         return self._known(replace(obstacle, **tested).within(row), found)
 
-    def _works(self, row: Request) -> Request | None:
+    def _works(self, row: Request, identity: Identity) -> Request | None:
         """It works: whoever names the request's successor here is the only one who does."""
         obstacle = Obstacle.of(row)
         if obstacle is None or obstacle.phase is not Phase.TESTING:
             return None
-        works = replace(obstacle, at=self.clock.now())
+        works = replace(obstacle, at=self.clock.now(), identity=identity)
         if may_run_again(row):
             row = replace(row, answer={**row.answer, RETRIED: uuid.uuid4().hex}, due_at=self.clock.now())
             return replace(works, phase=Phase.WORKS).within(row)

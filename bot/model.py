@@ -610,6 +610,10 @@ class Identity:
         return self.kind in {IdentityKind.SERVICE_ACCOUNT, IdentityKind.ADMINISTRATOR}
 
 
+NOBODY: Final = Identity(IdentityKind.LATCHKEY, "", "")
+"""Who there is where Latchkey works with no identity of its own: everybody has to sign in for themselves."""
+
+
 @dataclass(frozen=True)
 class Session:
     """A management session as people and policy see it. Times are UTC; tokens are not part of it."""

@@ -63,9 +63,9 @@ class Outcome(StrEnum):
 class Obstacle:
     """Why no session could be opened.
 
-    `found` is what was found out about it (`Blocked.to_json`), None where nothing is known beyond `failure`. `at` is
-    when the sign-in failed that this is about, or succeeded. `then` is when the request itself has to be looked at
-    again. `by` is the name of who has it tested, or had.
+    `identity` is who could not sign in, or did by now. `found` is what was found out about it (`Blocked.to_json`), None
+    where nothing is known beyond `failure`. `at` is when the sign-in failed that this is about, or succeeded. `then` is
+    when the request itself has to be looked at again. `by` is the name of who has it tested, or had.
     """
 
     phase: Phase

@@ -25,6 +25,7 @@ from bot.errors import (
     VaultProblem,
 )
 from bot.model import (
+    NOBODY,
     AuditRecord,
     Author,
     Identity,
@@ -335,6 +336,16 @@ async def test_once_it_works_the_request_runs_again_for_whoever_asked(scene: Sce
     assert (obstacle(row).phase, obstacle(row).outcome, obstacle(row).by) == (Phase.OVER, Outcome.RUNS, "Bo Larsen")
     assert (scene.entra.tries, row.due_at) == (1, None)
     assert await scene.audited() == ["blocked.tested", "blocked.result", "request.again"]
+
+
+async def test_once_everybody_works_with_their_own_account_nobody_has_to_sign_in(scene: Scene) -> None:
+    request = await scene.known()
+    own = replace(await scene.settings.current(), mode=Mode.DEFAULT)
+    await scene.settings.change(own, by=Author(login="test"), reason="test")
+    row = await scene.tested(request)
+
+    assert (obstacle(row).phase, obstacle(row).outcome) == (Phase.OVER, Outcome.RUNS)
+    assert (obstacle(row).identity, scene.entra.tries) == (NOBODY, 0)
 
 
 async def test_two_who_press_at_once_run_it_once(scene: Scene) -> None:

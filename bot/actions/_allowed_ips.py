@@ -43,10 +43,6 @@ NEVER: Final = ReadBack((*DESK, "done"), "done", Expect.EQUALS, True, lags=False
 """What was looked at, or tried out, shows nowhere: it is done again."""
 
 
-NOBODY: Final = Identity(IdentityKind.LATCHKEY, "", "")
-"""Whom it is about where Latchkey works with nothing of its own."""
-
-
 class Shape(StrEnum):
     """What happens to a sign-in from elsewhere."""
 

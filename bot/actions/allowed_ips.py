@@ -17,7 +17,6 @@ from bot.actions._allowed_ips import (
     LOCATION,
     LOCATIONS,
     NEVER,
-    NOBODY,
     POLICIES,
     POLICY,
     Foreseen,
@@ -43,6 +42,7 @@ from bot.directory import quoted
 from bot.errors import BadInput, NotPossible
 from bot.model import (
     JSON,
+    NOBODY,
     Call,
     Change,
     Expect,

@@ -15,7 +15,6 @@ from bot.actions._allowed_ips import (
     LOCATION,
     LOCATIONS,
     NEVER,
-    NOBODY,
     POLICIES,
     Situation,
     from_elsewhere,
@@ -30,7 +29,7 @@ from bot.actions._own import the_tenant
 from bot.actions._service_account import Steps
 from bot.actions.allowed_ips import in_full
 from bot.directory import quoted
-from bot.model import Call, Change, Expect, Identity, IdentityKind, Plan, ReadBack, Target, TargetKind, Undo
+from bot.model import NOBODY, Call, Change, Expect, Identity, IdentityKind, Plan, ReadBack, Target, TargetKind, Undo
 from bot.policy_changes import fingerprint
 from bot.ports import Reader
 from bot.whatif.controls import blockers

@@ -11,7 +11,6 @@ from typing import Any, Final, Protocol
 
 from bot.actions._allowed_ips import (
     GROUP,
-    NOBODY,
     POLICY,
     Foreseen,
     Group,
@@ -26,7 +25,7 @@ from bot.conditional_access import Answers, ConditionalAccess, Egress, TenantPol
 from bot.directory import quoted
 from bot.errors import BadInput, GraphProblem, NotPossible, SignInFailed
 from bot.identities import ServiceIdentity
-from bot.model import Identity, IdentityKind, Request, TenantSettings
+from bot.model import NOBODY, Identity, IdentityKind, Request, TenantSettings
 from bot.office import Errand
 from bot.policy_changes import fingerprint
 from bot.ports import Attempt, Clock, Reader

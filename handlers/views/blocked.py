@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bot.diagnosis import Blocked, Cause
-from bot.model import IdentityKind, Request, RequestState
+from bot.model import NOBODY, IdentityKind, Request, RequestState
 from bot.obstacle import RETRIED, Obstacle, Outcome, Phase, may_run_again, stands
 from handlers.views.blocks import (
     VIEW_BLOCKS,
@@ -43,6 +43,7 @@ DETAILS: Final = "blocked.details"
 
 _NOT_FOUND_OUT: Final = "What could not be found out"
 _WORKS: Final = "Latchkey can sign in again"
+_NO_NEED: Final = "Everybody works with an account of their own now"
 
 
 def build(request: Request, known: Known) -> Said | None:
@@ -144,13 +145,14 @@ def _over(request: Request, obstacle: Obstacle, found: Blocked | None, known: Kn
     """Nothing stands in the way any more."""
     how = markup("Tested by {} {}.", obstacle.by, when(obstacle.at)) if obstacle.by else _since(obstacle, gone_on)
     next_, pressed = _next(request, obstacle, known, gone_on=gone_on)
+    works = _NO_NEED if obstacle.identity == NOBODY else _WORKS
     was = markup("Before: {}", found.headline) if found else Markup("")
     blocks = [
-        section(joined([markup(":white_check_mark: *{}.*", _WORKS), how, next_], " ")),
+        section(joined([markup(":white_check_mark: *{}.*", works), how, next_], " ")),
         *context(was),
         *actions(pressed, block_id=f"blocked:{request.id}:{request.version}"),
     ]
-    return said(joined([f"{_WORKS}.", next_], " "), blocks)
+    return said(joined([f"{works}.", next_], " "), blocks)
 
 
 def _since(obstacle: Obstacle, gone_on: bool) -> Markup:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bot.diagnosis import Blocked, Cause
 from bot.errors import Retry, SignInCategory, SignInFailed
-from bot.model import Identity, IdentityKind, Request, RequestState
+from bot.model import NOBODY, Identity, IdentityKind, Request, RequestState
 from bot.obstacle import Obstacle, Outcome, Phase
 from handlers.views import blocked
 from handlers.views.blocks import Block, Said
@@ -162,6 +162,9 @@ def test_once_it_works_the_card_says_what_becomes_of_the_request() -> None:
     assert "[Continue]" in form
     assert "[Do it now]" in asks
     assert "[Test again]" in by_itself
+    assert "Everybody works with an account of their own now. Tested by Bo" in reads(
+        stopped(replace(over, identity=NOBODY))
+    )
     assert "The request has gone on." in reads(stopped(state=RequestState.DONE))
 
 
