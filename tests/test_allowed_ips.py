@@ -124,6 +124,15 @@ class Tenant(Admins):
             raise AssertionError((await self.row()).sentence) from error
         return request
 
+    async def stopped_before_it_is_on(self) -> Request:
+        """A request that has made everything, asked what would happen, and come no further."""
+        faults = self.stage.world.faults
+        refusal = faults.add(Rule("graph", "PATCH", "/identity/conditionalAccess/policies/*", REFUSED))
+        request = await self.agreed("allowed-ips")
+        assert "The next one, “Switching" in request.sentence
+        faults.remove(refusal)
+        return request
+
     async def signs_in(self) -> bool:
         """Whether the account gets in from where the bot is."""
         await self.stage.bot.sessions.end_all("A test wants a new one.", None)
@@ -324,14 +333,10 @@ async def test_what_does_not_come_out_as_planned_stops_before_it_is_in_force_and
 
 @pytest.mark.slow
 async def test_what_was_foreseen_before_a_stop_is_foreseen_once_more_before_it_goes_on(tenant: Tenant) -> None:
-    world = tenant.stage.world
     assert await tenant.opens(), "so that the log has the country"
     tenant.access.add_from_file("mfa-for-admins")
-    refusal = world.faults.add(Rule("graph", "PATCH", "/identity/conditionalAccess/policies/*", REFUSED))
-    request = await tenant.agreed("allowed-ips")
-    assert request.sentence.startswith("3 of 7 steps are done. The next one, “Switching"), "all was well then"
+    assert (await tenant.stopped_before_it_is_on()).sentence.startswith("3 of 7 steps are done."), "all was well then"
 
-    world.faults.remove(refusal)
     tenant.access.add_from_file("country-block")
     await tenant.press("Retry step")
     request = await tenant.stopped("2 of 7 steps are done. The next one, “Asking what would happen")
@@ -476,11 +481,8 @@ async def test_what_somebody_changes_between_plan_and_step_is_left_alone(tenant:
 
 async def test_what_somebody_makes_of_the_policy_before_it_is_switched_on_locks_nobody_out(tenant: Tenant) -> None:
     """They do it when it was just looked at: what is read is a while behind."""
-    world = tenant.stage.world
-    refusal = world.faults.add(Rule("graph", "PATCH", "/identity/conditionalAccess/policies/*", REFUSED))
-    await tenant.agreed("allowed-ips")
-    world.faults.remove(refusal)
-    world.clock.advance(600)
+    await tenant.stopped_before_it_is_on()
+    tenant.stage.world.clock.advance(600)
     tenant.access.read_lag = 300.0
     conditions = tenant.policy(POLICY)["conditions"]
     tenant.access.edit(POLICY, conditions={**conditions, "users": {**conditions["users"], "includeUsers": ["All"]}})
@@ -496,10 +498,7 @@ async def test_what_somebody_makes_of_the_policy_before_it_is_switched_on_locks_
 
 @pytest.mark.slow
 async def test_what_somebody_made_of_the_policy_before_it_goes_on_is_not_overwritten(tenant: Tenant) -> None:
-    world = tenant.stage.world
-    refusal = world.faults.add(Rule("graph", "PATCH", "/identity/conditionalAccess/policies/*", REFUSED))
-    await tenant.agreed("allowed-ips")
-    world.faults.remove(refusal)
+    await tenant.stopped_before_it_is_on()
     tenant.access.edit(POLICY, grantControls={"operator": "OR", "builtInControls": ["mfa"]})
     changed = tenant.policy(POLICY)
     await tenant.press("Retry step")
