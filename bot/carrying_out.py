@@ -116,8 +116,9 @@ class CarryingOut:
 
     async def _check_again(self, acting: Acting, target: Target, before: int) -> None:
         """What was found well before the plan stopped may not be so any more, and the call *before* rests on it."""
-        for index, call in enumerate(self._planned()[0].calls[:before]):
-            if call.checks and index not in self._checked:
+        calls = self._planned()[0].calls
+        for index, call in enumerate(calls[:before]):
+            if call.checks and not calls[before].checks and index not in self._checked:
                 await self._attempt(acting, target, index, call)
 
     async def _make_sure_somebody_is_signed_in(self, acting: Acting) -> None:
@@ -248,9 +249,9 @@ class CarryingOut:
     def _show_step(self, index: int, call: Call, target: Target) -> None:
         """Begin the step of this call; the steps of those to come are shown, too, so that people see how far it is."""
         self._journey.show(f"call:{index}", call.says or self._journey.action.working.format(target=target.name))
-        known = {step.key for step in self._journey.request.steps}
+        shown = {step.key: step.status for step in self._journey.request.steps}
         for later, waiting in enumerate(self._planned()[0].calls):
-            if waiting.says and later > index and f"call:{later}" not in known:
+            if waiting.says and later > index and shown.get(f"call:{later}") in {None, StepStatus.FAILED}:
                 step = Step(f"call:{later}", waiting.says, StepStatus.PENDING)
                 self._journey.request = self._journey.request.with_step(step)
 

@@ -356,7 +356,7 @@ class Call:
     has several. `seen` shows the effect of this very call, so that a plan of several steps goes on where it stopped; if
     it is `awaited`, the next call is not sent before that shows. `was` is what has to be at `path` when an own action
     sends it: if somebody has changed that since it was planned, nothing is sent. One that `checks` changes nothing, and
-    what comes after it rests on it: once the plan has stopped, it is made again before any of that is sent.
+    the changes after it rest on it: once the plan has stopped, it is made again before any of those is sent.
     """
 
     method: str

@@ -143,8 +143,9 @@ def as_graph_has_them(networks: Iterable[Network]) -> list[JSON]:
     ]
 
 
-def elsewhere(networks: Sequence[Network]) -> Address:
-    """An address that is in none of *networks* and nobody's: it stands for all that are outside."""
+def elsewhere(networks: Sequence[Network]) -> Address | None:
+    """An address that is in none of *networks* and nobody's: it stands for all that are outside. There is one for
+    ranges as wide as can be typed; None where wider ones leave none."""
     numbers = (f"2001:db8:{number:x}::1" for number in range(MOST_RANGES + 1))
     candidates = map(read_address, ("192.0.2.1", "198.51.100.1", "203.0.113.1", *numbers))
-    return next(address for address in candidates if not holds(networks, address))
+    return next((address for address in candidates if not holds(networks, address)), None)

@@ -36,6 +36,10 @@ GROUP: Final = "Latchkey excluded from Conditional Access"
 MARK: Final = "Made by Latchkey"
 """What the descriptions of what is made begin with: by them it is found under another name."""
 
+CONFIGURED: Final = "LATCHKEY_EGRESS_IP says so"
+LOGGED: Final = "the newest sign-ins in the log came from there"
+"""How it is known from where Latchkey signs in."""
+
 DRAFT: Final = "draft"
 """The id of what is not there yet."""
 
@@ -234,7 +238,7 @@ class Foreseen:
 
 
 def foresee(now: Situation, wish: Wish) -> Foreseen:
-    """With the policies and locations there are, and the wish as if it were fulfilled."""
+    """With the policies and locations there are, and the wish as if it were fulfilled. Raises `NotPossible`."""
     account, here, location, policy = now.account, now.sign_in, now.location, now.policy
     location_id, policy_id = location.id if location else DRAFT, policy.id if policy else DRAFT
     drafted = read_location({**location_body(wish), "id": location_id})
@@ -253,7 +257,10 @@ def foresee(now: Situation, wish: Wish) -> Foreseen:
     inside = [moved(here, network[0]) for network in wish.ranges]
     at_home = here.conditions.address is not None and holds(wish.ranges, here.conditions.address)
     inside_sign_in = here if at_home else inside[0]
-    outside_sign_in = moved(here, elsewhere(wish.ranges))
+    outside = elsewhere(wish.ranges)
+    if outside is None:
+        raise NotPossible(f"{in_words(wish.ranges)} leave nothing outside. Name fewer addresses.")
+    outside_sign_in = moved(here, outside)
     return Foreseen(
         judged.evaluate(inside_sign_in),
         judged.evaluate(outside_sign_in),
@@ -315,17 +322,16 @@ def in_short(verdict: Verdict, names: Names) -> str:
     return f"{said[:1].lower()}{said[1:]}"
 
 
-def outcome(now: Situation, sign_in: SignIn, after: Verdict, names: Names, *, where: str = "") -> Change:
-    """The line that says what comes of this sign-in now, and what *after*."""
+def outcome(now: Situation, where: str, sign_in: SignIn, after: Verdict, names: Names) -> Change:
+    """The line that says what comes of this sign-in now, and what *after*. *where* names no single address that may be
+    another one a moment later: what was agreed to would not be the same any more."""
     before = now.judged.evaluate(replace(sign_in, who=now.sign_in.who))
-    return Change(
-        f"signing in from {where or sign_in.conditions.address}", in_short(before, names), in_short(after, names)
-    )
+    return Change(f"signing in from {where}", in_short(before, names), in_short(after, names))
 
 
-def from_elsewhere(sign_in: SignIn) -> str:
-    """What *outcome* calls where this one is from: one of all the addresses that are outside."""
-    return f"elsewhere ({sign_in.conditions.address}, say)"
+def from_elsewhere(address: Address | None) -> str:
+    """What *outcome* calls where one is that stands for all that are outside."""
+    return f"elsewhere ({address}, say)"
 
 
 # --- Who else looks after policies ------------------------------------------------------------------------------------

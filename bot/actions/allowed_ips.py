@@ -16,6 +16,7 @@ from bot.actions._allowed_ips import (
     GROUP,
     LOCATION,
     LOCATIONS,
+    LOGGED,
     NEVER,
     POLICIES,
     POLICY,
@@ -111,7 +112,7 @@ async def plan(reader: Reader, aim: Target, inputs: Inputs, identity: Identity) 
     writes = [call.seen for call in steps.calls if call.path[0] != DESK[0]]
     proof = _desk("proof", {}, f"Signing in as {now.account.name} from here")
     return Plan(
-        changes=(*steps.changes, *_what_comes_of_it(now, foreseen, names)),
+        changes=(*steps.changes, *_what_comes_of_it(now, wish, foreseen, names)),
         calls=(*steps.calls, proof),
         read_back=writes[-1],
         undo=Undo("remove-allowed-ips", {}),
@@ -199,7 +200,7 @@ def _closing(now: Situation, wish: Wish, names: Names, opening: Steps) -> Steps:
 
 def _check(wish: Wish, *, made: bool) -> Call:
     asked = {"wish": wish.to_json(), "made": made}
-    return replace(_desk("what-if", asked, "Asking what would happen, inside and outside"), checks=True)
+    return _desk("what-if", asked, "Asking what would happen, inside and outside")
 
 
 def _location(now: Situation, wish: Wish) -> Steps:
@@ -363,7 +364,7 @@ def _called(path: tuple[str, ...], name: str, pointer: str, expect: Expect, valu
 
 
 def _desk(what: str, body: JSON, says: str) -> Call:
-    return Call("PUT", (*DESK, what), body, says=says, seen=NEVER)
+    return Call("PUT", (*DESK, what), body, says=says, seen=NEVER, checks=True)
 
 
 # --- What is said -----------------------------------------------------------------------------------------------------
@@ -376,18 +377,21 @@ def in_full(policy: Policy, names: Names) -> str:
     return f"for {who(policy, names)}, {target(policy, names)}{only}: it {demand(policy, names)}"
 
 
-def _what_comes_of_it(now: Situation, foreseen: Foreseen, names: Names) -> tuple[Change, ...]:
+def _what_comes_of_it(now: Situation, wish: Wish, foreseen: Foreseen, names: Names) -> tuple[Change, ...]:
     names = {**names, foreseen.ours: POLICY}
     inside, outside = foreseen.inside_sign_in, foreseen.outside_sign_in
+    beyond = from_elsewhere(outside.conditions.address)
     return (
-        outcome(now, inside, foreseen.inside, names),
-        outcome(now, outside, foreseen.outside, names, where=from_elsewhere(outside)),
+        outcome(now, in_words(wish.ranges), inside, foreseen.inside, names),
+        outcome(now, beyond, outside, foreseen.outside, names),
     )
 
 
 def _notes(now: Situation, wish: Wish, foreseen: Foreseen) -> tuple[str, ...]:
     here = now.sign_in.conditions.address
-    notes = [f"Microsoft sees Latchkey's sign-ins come from {here}: {now.source}. Look whether that is right."]
+    known = {here, *(now.also_from if now.source == LOGGED else ())}
+    seen = [str(each) for each in sorted(known, key=str) if each is None or holds(wish.ranges, each)]
+    notes = [f"Microsoft sees Latchkey's sign-ins come from {listed(seen)}: {now.source}. Look whether that is right."]
     if here is None:
         notes = [
             "From where Microsoft sees Latchkey is not known. If it is none of these addresses, sessions will stop."

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bot.actions._action import Action, NoInputs
-from bot.actions._addresses import elsewhere, in_words
+from bot.actions._addresses import elsewhere, holds, in_words
 from bot.actions._afterwards import consent
 from bot.actions._allowed_ips import (
     DESK,
@@ -33,7 +33,7 @@ from bot.model import NOBODY, Call, Change, Expect, Identity, IdentityKind, Plan
 from bot.policy_changes import fingerprint
 from bot.ports import Reader
 from bot.whatif.controls import blockers
-from bot.whatif.evaluation import PolicySet
+from bot.whatif.evaluation import PolicyResult, PolicySet, Verdict
 from bot.whatif.locations import NamedLocation, read_location
 from bot.whatif.policies import Policy, read_policy
 from bot.whatif.signins import Person
@@ -59,6 +59,7 @@ async def plan(reader: Reader, aim: Target, inputs: NoInputs, identity: Identity
         {"policies": originals},
         says="Comparing the policies with how they were",
         seen=NEVER,
+        checks=True,
     )
     outcomes, warnings = await asyncio.to_thread(_what_comes_of_it, now, closing + ours + where, names)
     return Plan(
@@ -260,24 +261,31 @@ def _names(policy: Policy, location_id: str) -> bool:
 def _what_comes_of_it(now: Situation, steps: Steps, names: Names) -> tuple[tuple[Change, ...], tuple[str, ...]]:
     """What the account's sign-ins come to once all *steps* are taken, from where Latchkey is and from elsewhere,
     and what to warn of."""
-    ranges = now.location.networks if now.location else ()
-    if not isinstance(now.sign_in.who, Person) or now.account == NOBODY or not ranges:
+    if not isinstance(now.sign_in.who, Person) or now.account == NOBODY:
         return (), ()
-    judged = PolicySet.compile(_policies_after(now, steps), _locations_after(now, steps))
-    inside = now.sign_in if now.sign_in.conditions.address else moved(now.sign_in, ranges[0][0])
-    outside = moved(now.sign_in, elsewhere(ranges))
-    after = judged.evaluate(inside)
-    changes = (
-        outcome(now, inside, after, names),
-        outcome(now, outside, judged.evaluate(outside), names, where=from_elsewhere(outside)),
-    )
-    stops = [f"“{blocker.policy.name}”" for blocker in blockers(after, IdentityKind.SERVICE_ACCOUNT)]
-    perhaps = [f"“{result.policy.name}”" for result in untold(judged, inside)]
-    if stops:
-        return changes, (f"Afterwards {listed(stops)} will stop {now.account.name}: no session can be opened then.",)
-    if perhaps:
-        return changes, (f"Whether {listed(perhaps)} will stop {now.account.name} afterwards cannot be told.",)
-    return changes, ()
+    ranges, here = now.location.networks if now.location else (), now.sign_in.conditions.address
+    locations = _locations_after(now, steps)
+    ours = [each for each in locations if now.location and each.id == now.location.id]
+    judged = PolicySet.compile(_policies_after(now, steps), locations)
+    sign_in = moved(now.sign_in, ranges[0][0]) if ranges and here is None else now.sign_in
+    where = str(here) if here else "where Latchkey is"
+    if ranges and (here is None or holds(ranges, here)):
+        where = in_words(ranges)
+    after = judged.evaluate(sign_in)
+    changes = [outcome(now, where, sign_in, after, names)]
+    outside = elsewhere([*ranges, *(network for each in ours for network in each.networks)])
+    if ranges and outside is not None:
+        beyond = moved(now.sign_in, outside)
+        changes.append(outcome(now, from_elsewhere(outside), beyond, judged.evaluate(beyond), names))
+    return tuple(changes), _warnings(now, after, untold(judged, sign_in))
+
+
+def _warnings(now: Situation, after: Verdict, perhaps: Sequence[PolicyResult]) -> tuple[str, ...]:
+    if stops := [f"“{blocker.policy.name}”" for blocker in blockers(after, IdentityKind.SERVICE_ACCOUNT)]:
+        return (f"Afterwards {listed(stops)} will stop {now.account.name}, which then opens no session.",)
+    if unclear := [f"“{result.policy.name}”" for result in perhaps]:
+        return (f"Whether {listed(unclear)} will stop {now.account.name} afterwards cannot be told.",)
+    return ()
 
 
 def _policies_after(now: Situation, steps: Steps) -> list[Policy]:
@@ -290,7 +298,7 @@ def _locations_after(now: Situation, steps: Steps) -> list[NamedLocation]:
 
 def _left(things: Sequence[Mapping[str, Any]], where: tuple[str, ...], steps: Steps) -> list[Mapping[str, Any]]:
     """What Graph shows of *things* once *steps* are taken."""
-    left = {thing["id"]: thing for thing in things}
+    left = {str(thing.get("id")): thing for thing in things}
     for call in steps.calls:
         id_ = call.path[-1]
         if call.path[:-1] != where or id_ not in left:

@@ -10,7 +10,9 @@ from datetime import timedelta
 from typing import Any, Final, Protocol
 
 from bot.actions._allowed_ips import (
+    CONFIGURED,
     GROUP,
+    LOGGED,
     POLICY,
     Foreseen,
     Group,
@@ -298,8 +300,8 @@ def _source(egress: Egress | None) -> str:
     if egress is None:
         return ""
     if egress.source == "configured":
-        return "LATCHKEY_EGRESS_IP says so"
-    return "the newest sign-in in the log came from there"
+        return CONFIGURED
+    return LOGGED
 
 
 def _quietly(key: str, title: str) -> None:

@@ -80,7 +80,9 @@ def test_whatever_is_typed_it_is_read_or_refused(typed: str) -> None:
         ranges = read_ranges(typed)
     except BadInput:
         return
-    assert not holds(ranges, elsewhere(ranges))
+    outside = elsewhere(ranges)
+    assert outside is not None
+    assert not holds(ranges, outside)
     assert read_ranges(" ".join(map(str, ranges))) == ranges
 
 

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from bot.actions import allowed_ips
+from bot.actions import allowed_ips, remove_allowed_ips
+from bot.actions._action import NoInputs
 from bot.actions._addresses import read_ranges
-from bot.actions._allowed_ips import DESK, DRAFT, POLICY, Group, Situation, Wish, foresee, managed_as_code, objections
+from bot.actions._allowed_ips import (
+    DESK,
+    DRAFT,
+    LOGGED,
+    POLICY,
+    Group,
+    Shape,
+    Situation,
+    Wish,
+    foresee,
+    managed_as_code,
+    objections,
+    policy_body,
+)
 from bot.actions.allowed_ips import Inputs
 from bot.errors import BadInput, NotPossible
 from bot.model import Identity, IdentityKind, Plan, Target, TargetKind
@@ -51,9 +65,38 @@ def policy(name: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def situation(*policies: Mapping[str, Any], **more: Any) -> Situation:
+def situation(*policies: Mapping[str, Any], egress: Sequence[str] = (), **more: Any) -> Situation:
+    """*egress* is what the named location holds; without any there is none."""
     read = read_policies(list(policies))
-    return Situation(ACCOUNT, read, (), PolicySet.compile(read), SIGN_IN, "the log says so", **more)
+    there = read_locations([location(*egress)] if egress else [])
+    return Situation(ACCOUNT, read, there, PolicySet.compile(read, there), SIGN_IN, LOGGED, **more)
+
+
+def location(*egress: str) -> dict[str, Any]:
+    ranges = [
+        {"@odata.type": f"#microsoft.graph.iPv{4 + 2 * (':' in each)}CidrRange", "cidrAddress": each} for each in egress
+    ]
+    return {
+        "@odata.type": "#microsoft.graph.ipNamedLocation",
+        "id": "here",
+        "displayName": "Latchkey egress",
+        "isTrusted": False,
+        "ipRanges": ranges,
+    }
+
+
+def ours() -> dict[str, Any]:
+    """The policy, as it is once it was made."""
+    return {**policy_body(ACCOUNT, "here", Shape.BLOCK), "id": "ours", "state": "enabled", "modifiedDateTime": None}
+
+
+def left_out() -> dict[str, Any]:
+    """A policy that leaves members of the group out."""
+    found = policy("MFA")
+    return {
+        **found,
+        "conditions": {**found["conditions"], "users": {"includeRoles": [ADMINISTRATOR], "excludeGroups": ["g"]}},
+    }
 
 
 @dataclass
@@ -63,11 +106,23 @@ class Tenant(PaperTenant):
     now: Situation | None = None
 
     def _find(self, path: tuple[str, ...], query: Mapping[str, str] | None, eventual: bool) -> Any:
-        return {"now": self.now} if path == DESK else super()._find(path, query, eventual)
+        if path == DESK:
+            return {"now": self.now}
+        return {"calls": None} if path == (*DESK, "saved") else super()._find(path, query, eventual)
 
 
 async def planned(now: Situation, inputs: Inputs = Inputs()) -> Plan:  # noqa: B008 - a frozen value
     return await allowed_ips.plan(Tenant(now=now), LATCHKEY, inputs, ACCOUNT)
+
+
+async def removed(now: Situation) -> Plan:
+    return await remove_allowed_ips.plan(Tenant(now=now), LATCHKEY, NoInputs(), ACCOUNT)
+
+
+def seen_from(now: Situation, address: str | None, *others: str) -> Situation:
+    """The same, but the newest sign-in was from *address*; None if that is not known."""
+    conditions = replace(SIGN_IN.conditions, address=read_address(address) if address else None)
+    return replace(now, sign_in=replace(SIGN_IN, conditions=conditions), also_from=tuple(map(read_address, others)))
 
 
 async def test_a_plan_saves_each_policy_as_it_was_and_survives_being_stored() -> None:
@@ -128,14 +183,54 @@ async def test_other_addresses_that_it_signs_in_from_are_named() -> None:
 
 
 async def test_what_somebody_widened_by_hand_is_not_taken_over() -> None:
-    wide = {
-        "@odata.type": "#microsoft.graph.ipNamedLocation",
-        "id": "here",
-        "displayName": "Latchkey egress",
-        "ipRanges": [{"@odata.type": "#microsoft.graph.iPv4CidrRange", "cidrAddress": "128.0.0.0/1"}],
-    }
     with pytest.raises(BadInput, match="more than one site"):
-        await planned(replace(situation(policy("MFA")), locations=read_locations([wide])))
+        await planned(situation(policy("MFA"), egress=["128.0.0.0/1"]))
+
+
+async def test_from_which_of_its_addresses_it_signed_in_last_changes_nothing_of_what_was_agreed_to() -> None:
+    both = ("203.0.113.10/32", "198.51.100.7/32")
+    there = situation(left_out(), ours(), egress=both, group=Group("g", "Excluded"))
+    here, other = seen_from(there, HERE, "198.51.100.7"), seen_from(there, "198.51.100.7", HERE)
+    assert await removed(here) == await removed(other)
+
+    new = situation(policy("MFA"))
+    here, other = seen_from(new, HERE, "198.51.100.7"), seen_from(new, "198.51.100.7", HERE)
+    typed = Inputs(addresses=" ".join(both))
+    assert await planned(here, typed) == await planned(other, typed)
+
+
+async def test_taking_it_back_says_what_stops_the_account_then() -> None:
+    there = situation(left_out(), ours(), egress=["203.0.113.10/32"], group=Group("g", "Excluded"))
+    account = Group("g", "Excluded", ((ACCOUNT.id, ACCOUNT.name),))
+    tidied = situation(left_out(), group=account)
+    for now in (there, seen_from(there, None), replace(there, group=account), tidied, seen_from(tidied, None)):
+        plan = await removed(now)
+        assert f"Afterwards “MFA” will stop {ACCOUNT.name}, which then opens no session." in plan.notes
+        assert any(change.after.startswith("stopped, as it is asked for") for change in plan.changes)
+
+
+async def test_what_somebody_widened_to_everywhere_can_be_taken_away() -> None:
+    everywhere = ["192.0.0.0/9", "198.0.0.0/9", "203.0.0.0/9", "2001::/16"]
+    plan = await removed(situation(ours(), egress=everywhere))
+    assert [call.path[-1] for call in plan.calls] == ["ours", "here"]
+    assert "elsewhere" not in " ".join(change.what for change in plan.changes)
+
+
+async def test_what_nobody_can_judge_is_said_when_it_is_taken_back() -> None:
+    abroad = policy("Abroad", grantControls={"operator": "OR", "builtInControls": ["block"]})
+    abroad["conditions"] |= {"users": {"includeUsers": ["All"]}, "locations": {"includeLocations": ["countries"]}}
+    now = situation(ours(), abroad, egress=["203.0.113.10/32"])
+    countries = {
+        "@odata.type": "#microsoft.graph.countryNamedLocation",
+        "id": "countries",
+        "displayName": "Abroad",
+        "countriesAndRegions": ["BR"],
+    }
+    there = read_locations([location("203.0.113.10/32"), countries])
+    now = replace(now, locations=there, judged=PolicySet.compile(now.policies, there))
+    unknown = seen_from(now, None)
+    assert "Whether “Abroad” will stop svc@contoso.com afterwards cannot be told." in (await removed(unknown)).notes
+    assert "Abroad" not in " ".join((await removed(now)).notes)
 
 
 async def test_what_is_in_force_is_asked_about_before_it_is_changed() -> None:
