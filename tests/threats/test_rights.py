@@ -18,7 +18,7 @@ from sandbox.bot_process import BotProcess
 from sandbox.directory import SERVICE_ACCOUNT
 from sandbox.faults import Delay, Rule
 from tests.stage import HELPDESK, SHELL, Stage
-from tests.threats.effects import PEOPLE, nothing_done, records, requests_of, settled
+from tests.threats.effects import PEOPLE, acted, nothing_done, records, requests_of, settled
 
 RESET_ADELE = "Reset the password of Adele Vance, Sales"
 
@@ -250,12 +250,12 @@ async def test_a_session_that_was_ended_leaves_no_token_to_use(stage: Stage) -> 
     acting = stage.bot.session.acting()
     assert acting is not None
     await stage.ask("ana", "/m365-session off")
-    asked, signed_in = len(stage.world.graph.requests), len(stage.world.entra.grants("password"))
+    before, signed_in = acted(stage.world), len(stage.world.entra.grants("password"))
 
     with pytest.raises(SessionEnded):
         await acting.graph.send(Call("PATCH", ("users", "x"), {"accountEnabled": False}), attempt_id="0")
 
-    assert len(stage.world.graph.requests) == asked
+    assert acted(stage.world) == before
     assert stage.bot.session.acting() is None
     assert "Adele Vance" in await stage.ask("olive", "/m365 show-user adele@contoso.com")
     assert len(stage.world.entra.grants("password")) == signed_in + 1

@@ -12,7 +12,7 @@ from bot.model import RequestState
 from sandbox.directory import SERVICE_ACCOUNT, Directory
 from sandbox.faults import Answer, Rule
 from tests.stage import HELPDESK, Stage
-from tests.threats.effects import nothing_done, records, requests_of, settled
+from tests.threats.effects import acted, nothing_done, records, requests_of, settled
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -145,13 +145,13 @@ async def test_an_address_with_letters_that_only_look_right_is_refused_and_they_
     shared: Stage, typed: str
 ) -> None:
     """S35: nothing is looked up; the code points are shown."""
-    asked = len(shared.world.graph.requests)
+    before = acted(shared.world)
     async with nothing_done(shared):
         answer = await shared.ask("ana", f'/m365 block-sign-in {typed} --reason "test"')
 
     assert "has signs that sign-in names do not have" in answer
     assert "U+" in answer
-    assert len(shared.world.graph.requests) == asked
+    assert acted(shared.world) == before
 
 
 ODD = {
