@@ -47,9 +47,8 @@ async def killed_at_each(scene: Scene, admins: Admins, steps: tuple[str, ...], p
         nobody_is_let_off_too_early(scene)
         again = point is Point.ATTEMPTED or title in LEAVES_NO_TRACE
         first = title if again else steps[step + 1]
-        checks = (
-            CHECK in steps[:step] and first not in LEAVES_NO_TRACE
-        )  # it is made again before whatever changes anything
+        # The check is made again before whatever changes anything.
+        checks = CHECK in steps[:step] and first not in LEAVES_NO_TRACE
         last = step == len(steps) - 1
         await scene.start(kill_at=None if last else point, times=1 + again + checks)
         if step > len(steps) - 2 - (not again):
