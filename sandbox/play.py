@@ -51,6 +51,7 @@ from sandbox.directory import User
 from sandbox.mishaps import in_force
 from sandbox.slack.controls import controls, find_control, in_line
 from sandbox.slack.invitations import Invitation, invitation_in
+from sandbox.slack.limits import RateLimits
 from sandbox.slack.model import Channel, Delivery, Json, Message, NotOnScreen, View
 from sandbox.vault import SERVICE_ACCOUNT_SECRET
 from sandbox.world import Transport, World
@@ -533,10 +534,13 @@ async def _prepared_for(dialogue: Dialogue, prepared: Path) -> Path:
     return other
 
 
-async def perform(dialogue: Dialogue, prepared: Path, transport: Transport = "socket") -> None:
+async def perform(
+    dialogue: Dialogue, prepared: Path, transport: Transport = "socket", limits: RateLimits | None = None
+) -> None:
     """Play a dialogue in a world of its own, with a bot of its own on a copy of a prepared folder.
 
-    A dialogue whose world was set up otherwise gets a copy of another folder, kept beside that one.
+    A dialogue whose world was set up otherwise gets a copy of another folder, kept beside that one. *limits* are
+    what Slack allows, where that is to be more than it is.
     """
     with tempfile.TemporaryDirectory(prefix="latchkey-play-") as scratch:
         folder = Path(scratch) / "state"
@@ -544,6 +548,7 @@ async def perform(dialogue: Dialogue, prepared: Path, transport: Transport = "so
         async with World(
             transport=transport,
             state=folder,
+            limits=limits,
             callback=dialogue.callback,
             policies=dialogue.policies,
             security_defaults=dialogue.security_defaults,

@@ -7,6 +7,7 @@ import pytest
 
 from sandbox.dialogue import load
 from sandbox.play import perform, prepare
+from tests.stage import UNHURRIED
 
 DIALOGUES = sorted((Path(__file__).parent.parent / "sandbox" / "dialogues").glob("*.yaml"))
 
@@ -22,11 +23,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("file", DIALOGUES, ids=lambda file: file.stem)
 async def test_a_dialogue_comes_true(file: Path, prepared: Path) -> None:
-    await perform(load(file), prepared)
+    await perform(load(file), prepared, limits=UNHURRIED)
 
 
 @pytest.mark.slow
 async def test_the_main_job_comes_true_over_signed_http(prepared: Path) -> None:
     file = next(file for file in DIALOGUES if file.stem == "main_job_cold")
 
-    await perform(load(file), prepared, transport="http")
+    await perform(load(file), prepared, transport="http", limits=UNHURRIED)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from sandbox.slack import RateLimits
-from tests.stage import HELPDESK, Stage
+from tests.stage import HELPDESK, UNHURRIED, Stage
 
-PATIENT = RateLimits(dict.fromkeys(range(1, 6), 100_000), post_burst=10_000, posts_per_minute=100_000)
+PATIENT = RateLimits(
+    dict.fromkeys(range(1, 6), 100_000),
+    post_burst=10_000,
+    posts_per_minute=100_000,
+    trigger_seconds=UNHURRIED.trigger_seconds,
+)
 """A Slack that does not mind what a whole module says in seconds."""
 
 
