@@ -143,7 +143,7 @@ async def test_a_session_that_ended_between_form_and_press_opens_again(stage: St
     row = await scene.end_of(0)
 
     assert row.state is RequestState.DONE
-    assert "Management session was off: opening it with the service account" in scene.story()
+    await scene.until(lambda: "Management session was off: opening it with the service account" in scene.story())
     assert len(stage.world.entra.grants("password")) == 2
 
 

@@ -152,7 +152,7 @@ async def _told(scene: Scene, wish: Wish, point: Point, row: Row) -> None:
     await scene.until(lambda: sentence in scene.story())
     if row.state is RequestState.FAILED:
         assert sentence == "Microsoft still shows no change, so this did not happen."
-        assert "[Try again]" in scene.story()
+        await scene.until(lambda: "[Try again]" in scene.story())
         return
     assert sentence.startswith(wish.done)
     if not wish.secret:

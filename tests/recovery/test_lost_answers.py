@@ -124,7 +124,7 @@ async def test_a_reset_that_got_no_answer_is_never_sent_again(scene: Scene, effe
     )
     assert 45 <= scene.world.clock.offset - before <= 90
     await scene.until(lambda: unknown.details["sentence"] in scene.story())
-    assert "[Try again]" in scene.story()
+    await scene.until(lambda: "[Try again]" in scene.story())
     assert "[Reveal once]" not in scene.story()
 
     row = await scene.end_of()

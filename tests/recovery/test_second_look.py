@@ -60,7 +60,7 @@ async def test_what_microsoft_accepted_and_does_not_show_is_not_confirmed_yet_bu
     scene = await pressed(stage)
     sentence = await unconfirmed(scene)
     assert sentence.startswith("Microsoft accepted this, but does not show it yet. I look again at ")
-    assert "Reset the password of Adele Vance: not confirmed yet" in scene.story()
+    await scene.until(lambda: "Reset the password of Adele Vance: not confirmed yet" in scene.story())
     assert "[Try again]" not in scene.story()
     assert stage.world.directory.password_of("adele") in await revealed(scene)
 
