@@ -247,7 +247,8 @@ class CarryingOut:
             await self._stop_between_steps(why, how="waits")
 
     def _show_step(self, index: int, call: Call, target: Target) -> None:
-        """Begin the step of this call; the steps of those to come are shown, too, so that people see how far it is."""
+        """Begin the step of this call; the steps of those to come are shown, too, so that people see how far it is. One
+        of them that failed before waits again."""
         self._journey.show(f"call:{index}", call.says or self._journey.action.working.format(target=target.name))
         shown = {step.key: step.status for step in self._journey.request.steps}
         for later, waiting in enumerate(self._planned()[0].calls):

@@ -281,7 +281,8 @@ def untold(judged: PolicySet, sign_in: SignIn) -> tuple[PolicyResult, ...]:
     )
 
 
-def moved(sign_in: SignIn, address: Any) -> SignIn:
+def moved(sign_in: SignIn, address: Address) -> SignIn:
+    """The same sign-in from *address*, whose country nobody knows."""
     return replace(sign_in, conditions=replace(sign_in.conditions, address=address, country=None))
 
 

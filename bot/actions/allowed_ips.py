@@ -199,8 +199,7 @@ def _closing(now: Situation, wish: Wish, names: Names, opening: Steps) -> Steps:
 
 
 def _check(wish: Wish, *, made: bool) -> Call:
-    asked = {"wish": wish.to_json(), "made": made}
-    return _desk("what-if", asked, "Asking what would happen, inside and outside")
+    return _desk("what-if", {"wish": wish.to_json(), "made": made}, "Asking what would happen, inside and outside")
 
 
 def _location(now: Situation, wish: Wish) -> Steps:
@@ -389,12 +388,15 @@ def _what_comes_of_it(now: Situation, wish: Wish, foreseen: Foreseen, names: Nam
 
 def _notes(now: Situation, wish: Wish, foreseen: Foreseen) -> tuple[str, ...]:
     here = now.sign_in.conditions.address
-    known = {here, *(now.also_from if now.source == LOGGED else ())}
-    seen = [str(each) for each in sorted(known, key=str) if each is None or holds(wish.ranges, each)]
-    notes = [f"Microsoft sees Latchkey's sign-ins come from {listed(seen)}: {now.source}. Look whether that is right."]
     if here is None:
         notes = [
             "From where Microsoft sees Latchkey is not known. If it is none of these addresses, sessions will stop."
+        ]
+    else:
+        logged = now.also_from if now.source == LOGGED else ()
+        seen = sorted(str(each) for each in {here, *logged} if holds(wish.ranges, each))
+        notes = [
+            f"Microsoft sees Latchkey's sign-ins come from {listed(seen)}: {now.source}. Look whether that is right."
         ]
     if others := [str(address) for address in now.also_from if not holds(wish.ranges, address)]:
         notes.append(

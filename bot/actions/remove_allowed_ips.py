@@ -49,8 +49,8 @@ async def plan(reader: Reader, aim: Target, inputs: NoInputs, identity: Identity
     names = {**now.names, now.account.id.lower(): now.account.name}
     closing, originals = _closing(now, saved, names)
     ours = _policy(now, saved, names)
-    where = _location(now, saved, _policies_after(now, ours))
-    steps = closing + _group(now, saved, closing) + ours + where
+    place = _location(now, saved, _policies_after(now, ours))
+    steps = closing + _group(now, saved, closing) + ours + place
     if not steps.calls:
         return Plan(changes=(), calls=(), notes=(*steps.notes, "Nothing is left of it in the tenant."))
     compare = Call(
@@ -61,7 +61,7 @@ async def plan(reader: Reader, aim: Target, inputs: NoInputs, identity: Identity
         seen=NEVER,
         checks=True,
     )
-    outcomes, warnings = await asyncio.to_thread(_what_comes_of_it, now, closing + ours + where, names)
+    outcomes, warnings = await asyncio.to_thread(_what_comes_of_it, now, closing + ours + place, names)
     return Plan(
         changes=(*steps.changes, *outcomes),
         calls=(*steps.calls, *((compare,) if originals else ())),

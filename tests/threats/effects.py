@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs
 
 from bot.model import AuditRecord, Request, SlackUser
+from bot.standing import ACCOUNT
 from bot.wiring import Latchkey
 from sandbox.directory import SERVICE_ACCOUNT
+from sandbox.graph.server import GraphRequest
 from sandbox.world import World
 from tests.stage import TEAM, Stage
 
@@ -29,8 +32,8 @@ PEOPLE = {
 
 @dataclass(frozen=True)
 class State:
-    """How far everything is: the tenant's changes, the rows of each table, the sign-ins and requests of the service
-    account, and the calls to Slack."""
+    """How far everything is: the tenant's changes, the rows of each table, what was asked of Microsoft (`acted`), and
+    the calls to Slack."""
 
     writes: int
     rows: dict[str, int]
@@ -49,11 +52,22 @@ async def state(stage: Stage) -> State:
     return State(len(world.graph.writes()), rows, acted(world), len(world.slack.calls()))
 
 
+MEANWHILE = {"/identity/conditionalAccess/policies", "/identity/conditionalAccess/namedLocations"}
+"""What is read by itself, a while after a session was opened."""
+
+
 def acted(world: World) -> int:
-    """How often the service account signed in, or asked for anything. What Latchkey looks after by itself, a while
-    after it could sign in or every few minutes, it asks as another."""
-    asked = sum(request.caller == SERVICE_ACCOUNT for request in world.graph.requests)
-    return asked + len(world.entra.grants("password"))
+    """How often anything was asked of Graph, a secret was read, or the service account signed in: all but what Latchkey
+    looks after by itself, whenever its time comes."""
+    asked = sum(not _by_itself(request) for request in world.graph.requests)
+    return asked + world.vault.count("get") + len(world.entra.grants("password"))
+
+
+def _by_itself(request: GraphRequest) -> bool:
+    """Whether this is about policies, or about whether an operator's own account is still enabled."""
+    if request.caller == SERVICE_ACCOUNT:
+        return False
+    return request.path in MEANWHILE or parse_qs(request.query) == {"$select": [ACCOUNT]}
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from bot.microsoft.protocol import Base
 from sandbox.faults import Answer, Rule, Service
 from sandbox.graph.server import GraphRequest
 from tests.stage import HELPDESK, Stage
-from tests.threats.effects import nothing_done, settled
+from tests.threats.effects import MEANWHILE, nothing_done, settled
 from tests.threats.knocking import a_command
 from tests.threats.talking import last_said
 
@@ -63,9 +63,6 @@ _READS = re.compile(
 )
 """Every address that looking somebody up may lead to. A target is one segment of it, or none."""
 
-_MEANWHILE = {"/identity/conditionalAccess/policies", "/identity/conditionalAccess/namedLocations"}
-"""What is read by itself, a while after a session was opened."""
-
 
 def literals(text: str) -> tuple[str, list[str]]:
     """An OData expression with each string literal replaced by `?`, and what the literals hold."""
@@ -83,7 +80,7 @@ _FILTERS = {
 def only_data(requests: list[GraphRequest]) -> None:
     """Each request has a path of ours and, where it asks for something, one literal where one was meant."""
     for request in requests:
-        if request.path in _MEANWHILE and not request.query:
+        if request.path in MEANWHILE and not request.query:
             continue
         assert request.method == "GET", request
         path = request.path.partition("?")[0]
