@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -204,9 +205,11 @@ async def test_taking_it_back_says_what_stops_the_account_then() -> None:
     account = Group("g", "Excluded", ((ACCOUNT.id, ACCOUNT.name),))
     tidied = situation(left_out(), group=account)
     for now in (there, seen_from(there, None), replace(there, group=account), tidied, seen_from(tidied, None)):
-        plan = await removed(now)
+        who = Person(ACCOUNT.id, groups=frozenset({"g"}), roles=frozenset({ADMINISTRATOR}))
+        plan = await removed(replace(now, sign_in=replace(now.sign_in, who=who)))
         assert f"Afterwards “MFA” will stop {ACCOUNT.name}, which then opens no session." in plan.notes
-        assert any(change.after.startswith("stopped, as it is asked for") for change in plan.changes)
+        [change] = [each for each in plan.changes if re.match("signing in from (?!elsewhere)", each.what)]
+        assert (change.before, change.after) == ("allowed", "stopped, as it is asked for multifactor authentication")
 
 
 async def test_what_somebody_widened_to_everywhere_can_be_taken_away() -> None:
